@@ -1,8 +1,8 @@
-//! Counting tokens by letters: how fast, beside a loop that only counts characters; and how far off
-//! what the simulator's own way of counting says, for every table of the shared data.
+//! Estimating tokens from characters: the speed, compared with a loop that only counts characters;
+//! and the error, compared with the simulator's count, for every table of the shared data.
 //!
-//! The simulator is not the provider, so these errors say how much the constants depend on what a
-//! text is made of, and no more.
+//! The simulator is not the provider, so these errors only show how much the constants depend on the
+//! kind of text.
 
 #![allow(missing_docs)] // divan's macros make items without
 
@@ -25,7 +25,7 @@ fn bytes(texts: &[String]) -> BytesCount {
     BytesCount::new(texts.iter().map(String::len).sum::<usize>())
 }
 
-/// What planning does for every row: the row's own part of its request, which is JSON.
+/// The work of the plan for every row: the row's own part of its request, which is JSON.
 #[divan::bench]
 fn tally_of_fragments(bencher: Bencher) {
     let fragments: Vec<String> = text::texts(ROWS)
@@ -58,7 +58,7 @@ fn tally_of_texts(bencher: Bencher) {
     });
 }
 
-/// The yardstick: characters, counted and nothing else.
+/// The baseline: only counts characters.
 #[divan::bench]
 fn chars_of_texts(bencher: Bencher) {
     let texts = text::texts(ROWS);
@@ -115,8 +115,7 @@ fn print_errors() {
     }
 }
 
-/// The simulator's weights for the first tokenizer, written down again: its own code is not to be
-/// seen from here.
+/// A copy of the simulator's weights for the first tokenizer, whose code is private.
 fn as_the_simulator_counts(text: &str) -> f64 {
     let weight = |c: char| match u32::from(c) {
         0..0x250 => 0.294,

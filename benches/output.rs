@@ -1,8 +1,9 @@
-//! Joining and writing: rows a second, and bytes a second of result lines or of the table written.
+//! Joining and writing: rows per second, and bytes of result lines or of the written table per
+//! second.
 //!
-//! Result lines have about 1,200 bytes, in an order of their own; answers are checked against a
-//! schema of three columns. The table written has the source's two columns, the three of the
-//! answers, and those that a run adds.
+//! Result lines have about 1,200 bytes, in shuffled order; answers are validated with a schema of
+//! three columns. The written table has the source's two columns, the three of the answers, and
+//! rowmill's own.
 
 #![allow(missing_docs)] // divan's macros make items without
 
@@ -124,7 +125,7 @@ fn source() -> RecordBatch {
     .unwrap()
 }
 
-/// The answers' JSON read by pointers in place of a schema.
+/// The JSON of answers, read by pointers instead of a schema.
 fn pointers() -> Answers {
     let spec = "columns = \
         { topic = '/topic', score = { pointer = '/score', type = 'float64' }, reason = '/reason' }";
@@ -240,7 +241,7 @@ fn write_by_the_crate_alone(path: &Path, batch: &RecordBatch) {
     }
 }
 
-/// Joined rows of a batch, and the batch of the output they make.
+/// Joined rows of a batch, and their record batch in the output.
 fn bench_writing(
     bencher: Bencher<'_, '_>,
     format: &str,
@@ -274,8 +275,7 @@ fn index_result_lines(bencher: Bencher<'_, '_>) {
         .bench_local(|| index(black_box(&lines), &ids));
 }
 
-/// The yardstick for joining: every line read and parsed in the order in which they came, and
-/// joined to nothing.
+/// The baseline for joining: reads and parses every line in its order, without a join.
 #[divan::bench]
 fn parse_in_any_order(bencher: Bencher<'_, '_>) {
     let lines = result_lines();
@@ -308,7 +308,7 @@ fn join(bencher: Bencher<'_, '_>, answer: &str) {
         .bench_local_values(|index| black_box(joined(index, answers.as_ref(), &ids).len()));
 }
 
-/// From joined rows to a file in its place.
+/// From joined rows to the final file.
 #[divan::bench(args = FORMATS, sample_count = 20)]
 fn write_output(bencher: Bencher<'_, '_>, format: &str) {
     bench_writing(bencher, format, |path, source, rows, _, answers| {
@@ -316,8 +316,7 @@ fn write_output(bencher: Bencher<'_, '_>, format: &str) {
     });
 }
 
-/// The yardstick: batches that are made already, through the crate that writes the format, not
-/// synced.
+/// The baseline: existing batches through the crate that writes the format, without sync.
 #[divan::bench(args = FORMATS, sample_count = 20)]
 fn by_the_crate_alone(bencher: Bencher<'_, '_>, format: &str) {
     bench_writing(bencher, format, |path, _, _, batch, _| {

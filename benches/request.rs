@@ -1,7 +1,7 @@
-//! Rows to requests: rendering beside `format!`, escaping beside `serde_json`, keys and the
-//! duplicate finder; rows and bytes a second.
+//! Rows to requests: rendering compared with `format!`, escaping compared with `serde_json`, keys
+//! and duplicates; rows and bytes per second.
 //!
-//! Only ratios within one run mean something.
+//! Only ratios within one run are meaningful.
 
 #![allow(missing_docs)] // divan's macros make items without
 
@@ -194,7 +194,7 @@ fn duplicates_of_a_million_rows(bencher: Bencher<'_, '_>) {
     bencher.counter(ItemsCount::new(MANY)).bench_local(|| {
         let mut finder = DuplicateFinder::new(folder.path(), OnDuplicate::Error);
         for row in 0..MANY {
-            // Odd multipliers spread the hashes; one in a thousand is there twice.
+            // Odd multipliers spread the hashes; one in a thousand occurs twice.
             let hash = u128::from(if row % 1_000 == 999 { row - 1 } else { row });
             finder
                 .push(

@@ -1,5 +1,5 @@
-//! Reading result lines, beside reading them into JSON values: rows a second, and bytes of results
-//! a second.
+//! Reading result lines, compared with reading them into JSON values: rows and bytes of results per
+//! second.
 //!
 //! A line has about 1,000 bytes, of which 400 are the answer's text; one in a hundred is an error.
 
@@ -68,7 +68,7 @@ fn parse(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// With everything that a job can ask for.
+/// With all extra columns of a job.
 #[divan::bench]
 fn parse_with_all_details(bencher: Bencher<'_, '_>) {
     let all = Wanted {
@@ -83,7 +83,7 @@ fn parse_with_all_details(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The yardstick: the same facts by way of a JSON value.
+/// The baseline: the same facts from a JSON value.
 #[divan::bench]
 fn parse_by_value(bencher: Bencher<'_, '_>) {
     counted(bencher, |line| {

@@ -1,5 +1,5 @@
-//! Rows and bytes of file a second out of each format: all columns, one, and one row, beside the
-//! crate that reads the format alone.
+//! Rows and bytes per second of each format: all columns, one column, and one row, compared with the
+//! crate that reads the format.
 
 #![allow(missing_docs)] // divan's macros make items without
 
@@ -101,8 +101,8 @@ fn all_columns(bencher: Bencher<'_, '_>, format: &str) {
     scan(bencher, &spec(format), None);
 }
 
-/// The yardstick: every record once through the crate that reads the format (JSON Lines: every
-/// line), and nothing made of it.
+/// The baseline: every record once through the crate that reads the format (JSON Lines: every
+/// line), without a conversion.
 #[divan::bench(args = FORMATS, sample_count = 10)]
 fn by_the_crate_alone(bencher: Bencher<'_, '_>, format: &str) {
     let path = folder().join(format!("a.{format}"));

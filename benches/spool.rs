@@ -1,6 +1,6 @@
-//! Packing, spooling and making bodies: rows a second, and bytes of text or body a second.
+//! Packing, spooling and writing bodies: rows per second, and bytes of text or body per second.
 //!
-//! A stretch is 8,192 rows of one text column; a request is that text with some words around it,
+//! A chunk is 8,192 rows of one text column; a request is that text with some words around it,
 //! about 500 bytes. The head has 1 KiB.
 
 #![allow(missing_docs)] // divan's macros make items without
@@ -72,7 +72,7 @@ fn stretches() -> Vec<SpoolRows> {
         .collect()
 }
 
-/// Bytes of the fragments, which are most of what is written.
+/// The bytes of the fragments, which are most of the written data.
 fn fragment_bytes(stretches: &[SpoolRows]) -> BytesCount {
     BytesCount::new(
         stretches
@@ -92,7 +92,7 @@ fn spool(path: &Path, stretches: &[SpoolRows]) -> SpooledBatch {
     writer.finish().expect("the disk has room")
 }
 
-/// Memory speed, the yardstick: the same bytes as a body, copied once.
+/// The baseline, memory speed: copies the bytes of a body once.
 #[divan::bench(sample_count = 20)]
 fn copy_as_many_bytes(bencher: Bencher) {
     let bytes = vec![7_u8; 98 << 20];
@@ -130,8 +130,8 @@ fn write(bencher: Bencher) {
         .bench_local(|| spool(&path, &stretches));
 }
 
-/// The yardstick for writing: the same columns through the Parquet crate, neither checked nor
-/// hashed nor synced.
+/// The baseline for writing: the same columns through the Parquet crate, without checks, hashes and
+/// sync.
 #[divan::bench(sample_count = 20)]
 fn write_by_the_crate_alone(bencher: Bencher) {
     let stretches = stretches();

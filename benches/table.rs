@@ -1,7 +1,7 @@
-//! Expressions and profiles over batches of 65,536 rows, each beside the same thing written by hand
+//! Expressions and profiles over batches of 65,536 rows, each compared with a hand-written version
 //! on arrow kernels.
 //!
-//! Compare only within one run: the ratio of an expression to its kernel is the price of the bridge
+//! Compare only within one run: the ratio of an expression to its kernel is the cost of the bridge
 //! and the planner.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn main() {
     divan::main();
 }
 
-/// Reviews as a file gives them: a key, a language, a rating with gaps and a text of some hundred
+/// Reviews as read from a file: a key, a language, a rating with nulls and a text of a few hundred
 /// characters.
 fn batch() -> RecordBatch {
     let languages = ["en", "de", "ko", "fr", "es"];

@@ -1,8 +1,9 @@
-//! A table in, a table out, through a message batches API.
+//! Runs a prompt over every row of a table through a message batches API.
 //!
-//! rowmill reads a table, renders a request from every row, sends the requests in batches at half
-//! price, and joins the answers back to the rows: every input row exactly once, in input order, with
-//! status, usage and cost. A job file says all of it; [`engine::Engine`] takes a job to its output.
+//! rowmill reads a table, renders a request from each row, sends the requests in batches at half
+//! price, and joins the answers to the rows: every input row exactly once, in input order, with
+//! status, usage and cost. A job file describes source, request and output; [`engine::Engine`] runs
+//! a job.
 //!
 //! ```
 //! use rowmill::engine::{Engine, RunOptions, RunOutcome, Target};
@@ -41,13 +42,13 @@
 //! ```
 //!
 //! With a provider ([`Engine::with_provider`](engine::Engine::with_provider)) the same call sends
-//! real batches. Called again after a crash, a kill or a lost network it resumes, and no row is paid
-//! for twice.
+//! real batches. After a crash, a kill or a network failure, calling it again resumes the run, and no
+//! row is paid for twice.
 //!
 //! # Rooms
 //!
-//! A row goes through the modules in this order, and a module uses those before it, never those
-//! behind it; only [`engine`] composes them.
+//! A row passes through the modules in this order. A module uses only modules before it; only
+//! [`engine`] composes them.
 //!
 //! ```text
 //!  job.toml ─┐
@@ -57,25 +58,26 @@
 //!              ids, pack  journal         (journal before and after)        results/00001…
 //! ```
 //!
-//! | room | what it makes |
+//! | room | product |
 //! |---|---|
+//! | [`durable`], [`border`] | durable writes; panics of dependencies as errors |
 //! | [`job`] | a job file → its sections, each for one room |
-//! | [`source`], [`table`], [`profile`] | files → record batches, filtered and derived; what columns hold |
-//! | [`template`] | a row → its prompt |
+//! | [`source`], [`table`], [`profile`] | files → record batches, filtered and with derived columns; profiles of columns |
+//! | [`template`], [`media`] | a row → its prompt; images and documents |
 //! | [`request`] | a prompt → the request's JSON, its custom_id and hash |
 //! | [`batch`] | requests → planned batches within all limits, spooled to disk |
 //! | [`outcome`] | an answer → status, text, usage, typed columns |
-//! | [`provider`] | calls of a batch API, what may be tried again, wire formats |
+//! | [`provider`] | calls of a batch API, retry rules, wire formats |
 //! | [`journal`] | the run directory: plan, journal, manifest, lock |
 //! | [`join`], [`output`] | outcomes → rows → a file that appears when it is complete |
-//! | [`catalog`], [`cost`], [`estimate`], [`ledger`] | models and prices, bills, what a run will cost, budgets |
-//! | [`engine`] | all of it: plan, submit, watch, collect, export, retry |
-//! | [`simulator`] | a local server that speaks the provider's wire format, for samples and tests |
+//! | [`catalog`], [`cost`], [`estimate`], [`ledger`] | models and prices, bills, estimates, budgets |
+//! | [`engine`] | the complete run: plan, submit, watch, collect, export, retry |
+//! | [`simulator`] | a local server with the provider's endpoints, for samples and tests |
 //!
 //! # Features
 //!
 //! `cli` (the binary), `simulator` and `sql` (`where`, `derive` and column profiles) are on by
-//! default. A library user who needs none of them sets `default-features = false`.
+//! default. Set `default-features = false` to build the library without them.
 
 pub mod batch;
 pub mod border;

@@ -1,8 +1,8 @@
-//! Text for the benches: film reviews where `ROWMILL_BENCH_DATA` names a folder that has them in
-//! `bench/movie_reviews_ko_300k.parquet` (column `review`), else made-up text.
+//! Text for the benches: film reviews if `ROWMILL_BENCH_DATA` names a folder with
+//! `bench/movie_reviews_ko_300k.parquet` (column `review`), otherwise generated text.
 //!
-//! Figures from real and from made-up text are not comparable, so a bench says on stderr which one
-//! it has.
+//! Figures from real and from generated text are not comparable, so a bench prints on stderr which
+//! one it uses.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use arrow::array::AsArray;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-/// Bytes of a row's text, about: a support message, a review, a paragraph.
+/// The approximate size of a row's text in bytes: a support message, a review, a paragraph.
 const BYTES: usize = 400;
 
-/// What made-up text is made of.
+/// The parts of generated text.
 const WORDS: [&str; 12] = [
     "the",
     "order",
@@ -31,7 +31,7 @@ const WORDS: [&str; 12] = [
     "again",
 ];
 
-/// Says which text there is, before the first bench runs.
+/// Prints the kind of text before the first bench runs.
 #[expect(
     clippy::print_stderr,
     reason = "figures are worth nothing without what they were measured on"
@@ -47,8 +47,8 @@ pub(crate) fn announce() {
     );
 }
 
-/// The texts of so many rows, each of about 400 bytes and with quotes, commas, line feeds and more
-/// than one script in some of them.
+/// The texts of N rows, each of about 400 bytes, some with quotes, commas, line feeds and several
+/// scripts.
 pub(crate) fn texts(rows: usize) -> Vec<String> {
     match reviews() {
         Some(reviews) => joined(reviews.iter().cycle().map(String::as_str), rows),
@@ -62,7 +62,7 @@ pub(crate) fn texts(rows: usize) -> Vec<String> {
     }
 }
 
-/// Puts parts together, in their order, until each row has its bytes.
+/// Joins parts in order until each row has its size.
 fn joined<'a>(mut parts: impl Iterator<Item = &'a str>, rows: usize) -> Vec<String> {
     let mut row = || {
         let mut text = String::with_capacity(BYTES + 200);
@@ -75,7 +75,7 @@ fn joined<'a>(mut parts: impl Iterator<Item = &'a str>, rows: usize) -> Vec<Stri
     (0..rows).map(|_| row()).collect()
 }
 
-/// The folder of real tables that the environment names.
+/// The folder of real tables from the environment.
 pub(crate) fn bench_data() -> Option<PathBuf> {
     std::env::var_os("ROWMILL_BENCH_DATA").map(PathBuf::from)
 }

@@ -1,4 +1,4 @@
-//! What was typed, nothing more.
+//! The arguments of the command line, as typed.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use rowmill::outcome::class::{Class, MoreTokens};
 
 use super::examples;
 
-/// A table in, a table out, through Anthropic's Message Batches API.
+/// Run a prompt over every row of a table through Anthropic's Message Batches API.
 #[derive(Debug, Parser)]
 #[command(
     name = "rowmill",
@@ -34,57 +34,57 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Flags that every command takes.
+/// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// Print data as JSON on stdout; words go to stderr.
-    #[arg(long, global = true, help_heading = "Everywhere")]
+    /// Print one JSON document on stdout, also for errors; messages go to stderr.
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
-    /// Where runs are kept.
+    /// The directory for runs, ledger and what jobs learned.
     #[arg(
         long,
         global = true,
         value_name = "DIR",
         default_value = ".rowmill",
         env = "ROWMILL_STATE",
-        help_heading = "Everywhere"
+        help_heading = "Global options"
     )]
     pub(crate) state: PathBuf,
-    /// A table of models and prices that is laid over the built-in one (docs/models.md).
+    /// A file of models and prices that overrides the built-in table (docs/models.md).
     #[arg(
         long,
         global = true,
         value_name = "FILE",
         env = "ROWMILL_MODELS",
-        help_heading = "Everywhere"
+        help_heading = "Global options"
     )]
     pub(crate) models: Option<PathBuf>,
-    /// Say less: only where the output is, warnings and errors.
+    /// Print only the path of the output, warnings and errors.
     #[arg(
         short,
         long,
         global = true,
         conflicts_with = "verbose",
-        help_heading = "Everywhere"
+        help_heading = "Global options"
     )]
     pub(crate) quiet: bool,
-    /// Say more; twice for every call to the provider.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Everywhere")]
+    /// Print more; twice logs every call to the provider.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub(crate) verbose: u8,
-    /// How log lines look on stderr.
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text, help_heading = "Everywhere")]
+    /// The format of lines on stderr.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text, help_heading = "Global options")]
     pub(crate) log_format: LogFormat,
     /// When to use colour.
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto, help_heading = "Everywhere")]
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto, help_heading = "Global options")]
     pub(crate) color: Color,
 }
 
-/// How log lines look.
+/// The format of lines on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -102,56 +102,56 @@ pub(crate) enum Color {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Look at a data file and write a job file and a template that run.
+    /// Inspect a data file and write a job file and a template for it.
     #[command(after_help = examples::INIT)]
     Init(Init),
-    /// Check everything that can be known offline: job, templates, ids, limits, schema.
+    /// Check job, templates, keys, limits and schema offline, for every row.
     #[command(after_help = examples::CHECK)]
     Check(Check),
-    /// Show the prompts of some rows as a person reads them.
+    /// Show the rendered prompts of some rows.
     #[command(after_help = examples::PREVIEW)]
     Preview(Preview),
-    /// The dry run: rows, batches, bytes. Sends nothing.
+    /// Dry run: show rows, batches, tokens and the estimated cost. Sends nothing.
     #[command(after_help = examples::PLAN)]
     Plan(Plan),
-    /// Plan, submit, watch, collect, export; resumes an unfinished run of the same job.
+    /// Plan, submit, watch, collect and export; resume an unfinished run of the same job.
     #[command(after_help = examples::RUN)]
     Run(Run),
-    /// Plan and send, then leave.
+    /// Plan and send, then exit without waiting for results.
     #[command(after_help = examples::SUBMIT)]
     Submit(Submit),
-    /// Fetch what has ended, and write the output once all of it is there.
+    /// Fetch the results of ended batches, and write the output once all batches have ended.
     #[command(after_help = examples::COLLECT)]
     Collect(Collect),
-    /// Write the output of a finished run again, with its answers read as the job file says now.
-    /// Sends nothing.
+    /// Parse the saved answers of a finished run again with the current job file, and write the
+    /// output. Sends nothing.
     #[command(after_help = examples::EXPORT)]
     Export(Export),
-    /// Where the runs stand.
+    /// Show the state of runs and batches.
     #[command(after_help = examples::STATUS)]
     Status(Status),
-    /// Cancel the batches in flight; what has come back is kept.
+    /// Cancel the batches in flight; finished answers are kept.
     #[command(after_help = examples::CANCEL)]
     Cancel(Cancel),
-    /// Send failed rows of a run again, by class.
+    /// Send failed rows of a run again, by class of failure.
     #[command(after_help = examples::RETRY)]
     Retry(Retry),
-    /// Rebuild a run whose journal is lost, from its plan and the provider's list of batches.
+    /// Rebuild the lost journal of a run from its plan and the provider's list of batches.
     #[command(after_help = examples::RESCUE)]
     Rescue(Rescue),
-    /// The models this version knows: what they can do, how long they live, what follows them.
+    /// List the models this version knows: limits, features, retirement, successors.
     #[command(after_help = examples::MODELS)]
     Models(Models),
-    /// What models and the provider's tools cost, as of which day, by which sources.
+    /// List the prices of models and of the provider's tools, with their date and sources.
     #[command(after_help = examples::PRICES)]
     Prices(Prices),
-    /// What all jobs have spent, and what is reserved for batches in flight.
+    /// Show what all jobs have spent, and what is reserved for batches in flight.
     #[command(after_help = examples::COST)]
     Cost(Cost),
-    /// Start the simulator: the same endpoints, local and free.
+    /// Start the simulator: a local, free server with the provider's endpoints.
     #[command(after_help = examples::SIM)]
     Sim(Sim),
-    /// Print completions for a shell.
+    /// Print shell completions.
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell.
@@ -159,21 +159,21 @@ pub(crate) enum Command {
     },
 }
 
-/// Which rows of the job's source are taken.
+/// Which rows of the job's source are used.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Rows {
-    /// Take only the first N rows (after `where`).
+    /// Use only the first N rows (after `where`).
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
-    /// Take only rows for which this SQL predicate holds, beside the job's own `where`.
+    /// Use only rows that match this SQL predicate, in addition to the job's own `where`.
     #[arg(long = "where", value_name = "SQL")]
     pub(crate) filter: Option<String>,
 }
 
-/// Whether an output gives way to a better one.
+/// Whether an output replaces a better one.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct Place {
-    /// Put the output in its place even if more rows succeeded in the one that stands there.
+    /// Replace the output even if more rows succeeded in the existing one.
     #[arg(long)]
     pub(crate) replace: bool,
 }
@@ -181,8 +181,8 @@ pub(crate) struct Place {
 /// How much a run may cost.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct MaxCost {
-    /// Most that the run may cost, in US dollars, such as `12.50`; the lower of this and
-    /// `budget.run_usd` holds.
+    /// The most that the run may cost, in US dollars, such as `12.50`; the lower of this and
+    /// `budget.run_usd` applies.
     #[arg(long, value_name = "USD", value_parser = amount)]
     pub(crate) max_cost: Option<Money>,
 }
@@ -192,14 +192,14 @@ pub(crate) struct MaxCost {
 pub(crate) struct Init {
     /// The data file.
     pub(crate) data: PathBuf,
-    /// Where the job file goes; the template goes beside it. Default: `<data file's name>.toml` in
-    /// the working directory.
+    /// The job file to write; the template is written next to it. Default: `<data file's
+    /// name>.toml` in the working directory.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// The model to ask.
+    /// The model to use.
     #[arg(long, value_name = "ID", default_value = "claude-haiku-4-5")]
     pub(crate) model: String,
-    /// Replace files that are there.
+    /// Overwrite existing files.
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -221,7 +221,7 @@ pub(crate) struct Check {
 pub(crate) struct Preview {
     /// The job file.
     pub(crate) job: PathBuf,
-    /// How many rows.
+    /// The number of rows.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
     pub(crate) rows: u64,
     /// The row with this key (several key columns: values joined by a comma).
@@ -236,21 +236,21 @@ pub(crate) struct Preview {
 pub(crate) struct Plan {
     /// The job file.
     pub(crate) job: PathBuf,
-    /// Keep the plan as a run in this folder, ready for `rowmill run FOLDER`.
+    /// Save the plan as a run in this folder; `rowmill run FOLDER` sends it.
     #[arg(long, value_name = "RUN")]
     pub(crate) out: Option<PathBuf>,
     /// Plan for the simulator.
     #[arg(long)]
     pub(crate) simulate: bool,
-    /// Have the shared part and about N rows counted by the provider, which is free, and fit the
-    /// estimate to them.
+    /// Let the provider count the tokens of the shared part and about N rows, which is free, and
+    /// calibrate the estimate with them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) calibrate: Option<u32>,
-    /// Render about N rows only, drawn by length, and extrapolate the rest, with a stated error: a
-    /// quick answer on a huge table.
+    /// Render only a sample of about N rows, stratified by length, and extrapolate the rest with a
+    /// stated margin of error: a quick estimate for a huge table.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100_000))]
     pub(crate) sample: Option<u32>,
-    /// What the draw of `--sample` depends on, besides the rows.
+    /// The random seed of `--sample`.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "sample")]
     pub(crate) seed: u64,
     /// Print the report as Markdown, for a pull request.
@@ -265,32 +265,30 @@ pub(crate) struct Plan {
 pub(crate) struct Run {
     /// A job file, a run's folder, or a run's id.
     pub(crate) target: PathBuf,
-    /// Use the built-in simulator: nothing is sent, nothing is paid, the answers are made up.
+    /// Use the built-in simulator: nothing is sent, nothing is billed, answers are invented.
     #[arg(long)]
     pub(crate) simulate: bool,
-    /// Have the shared part and about N rows counted by the provider first, which is free, and fit
-    /// the estimate to them.
+    /// Let the provider count the tokens of the shared part and about N rows first, which is free,
+    /// and calibrate the estimate with them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) calibrate: Option<u32>,
-    /// Leave after this long (such as `90s`, `2h`) with exit code 5; the batches keep running, the
-    /// same command resumes the run.
+    /// Exit after this long (such as `90s`, `2h`) with exit code 5; submitted batches keep running,
+    /// and the same command resumes the run.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<std::time::Duration>,
-    /// How long the built-in simulator works on a batch.
+    /// The processing time of a batch in the built-in simulator.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
-    /// Send all rows again, and pay for them again, although a run of the unchanged job is
-    /// finished.
+    /// Send and pay for all rows again, although the unchanged job has a finished run.
     #[arg(long)]
     pub(crate) again: bool,
-    /// Send what is in doubt again, without knowing whether it was created: if it was, it is paid
-    /// twice.
+    /// Send batches again that may or may not have been created, without waiting until that is
+    /// known: a batch that was created is billed twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
     #[command(flatten)]
     pub(crate) budget: MaxCost,
-    /// Send the rest although what the first rows came to (priming request, canary) speaks against
-    /// it.
+    /// Send the rest although the cache warm-up request or the canary failed.
     #[arg(long)]
     pub(crate) ignore_canary: bool,
     #[command(flatten)]
@@ -307,21 +305,19 @@ pub(crate) struct Submit {
     /// Use the built-in simulator.
     #[arg(long)]
     pub(crate) simulate: bool,
-    /// How long the built-in simulator works on a batch.
+    /// The processing time of a batch in the built-in simulator.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
-    /// Send all rows again, and pay for them again, although a run of the unchanged job is
-    /// finished.
+    /// Send and pay for all rows again, although the unchanged job has a finished run.
     #[arg(long)]
     pub(crate) again: bool,
-    /// Send what is in doubt again, without knowing whether it was created: if it was, it is paid
-    /// twice.
+    /// Send batches again that may or may not have been created, without waiting until that is
+    /// known: a batch that was created is billed twice.
     #[arg(long)]
     pub(crate) resubmit_doubtful: bool,
     #[command(flatten)]
     pub(crate) budget: MaxCost,
-    /// Send the rest although what the first rows came to (priming request, canary) speaks against
-    /// it.
+    /// Send the rest although the cache warm-up request or the canary failed.
     #[arg(long)]
     pub(crate) ignore_canary: bool,
     #[command(flatten)]
@@ -333,7 +329,7 @@ pub(crate) struct Submit {
 pub(crate) struct Collect {
     /// A run's folder or id, or a job file (its newest run).
     pub(crate) target: PathBuf,
-    /// Wait this long for what has not ended yet; without it, look once.
+    /// Wait this long for batches that have not ended; without it, check once.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) wait: Option<std::time::Duration>,
     #[command(flatten)]
@@ -343,10 +339,10 @@ pub(crate) struct Collect {
 /// Arguments of `export`.
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// A run's folder or id, or a job file (its newest run, read as the file says now).
+    /// A run's folder or id, or a job file (its newest run, parsed with the current job file).
     pub(crate) target: PathBuf,
-    /// Read the answers by this job file's `[answer]`, schema and `[output]`. Without it, a run is
-    /// read as it was planned.
+    /// Use the `[answer]`, schema and `[output]` of this job file. Without it, a run is exported as
+    /// it was planned.
     #[arg(long, value_name = "JOB")]
     pub(crate) job: Option<PathBuf>,
     #[command(flatten)]
@@ -365,8 +361,8 @@ pub(crate) struct Status {
 pub(crate) struct Cancel {
     /// A run's folder or id, or a job file (its newest run).
     pub(crate) target: PathBuf,
-    /// Give the run up for good: it is never gone on with, and the job starts anew. What it has
-    /// sent is paid all the same.
+    /// Abandon the run: it is never resumed, and the job can start a new run. What was sent is
+    /// billed all the same.
     #[arg(long)]
     pub(crate) abandon: bool,
 }
@@ -376,8 +372,8 @@ pub(crate) struct Cancel {
 pub(crate) struct Retry {
     /// A run's folder or id, or a job file (its newest run).
     pub(crate) target: PathBuf,
-    /// Which failures: expired, server_error, missing, truncated, invalid, canceled; may be given
-    /// several times.
+    /// The class of failure: expired, server_error, missing, truncated, invalid or canceled; can be
+    /// repeated.
     #[arg(
         long = "class",
         value_name = "CLASS",
@@ -387,11 +383,10 @@ pub(crate) struct Retry {
     pub(crate) classes: Vec<Class>,
     #[command(flatten)]
     pub(crate) budget: MaxCost,
-    /// For cut-off answers: how many tokens they get, as a factor of what they had (`2x`) or a
-    /// number.
+    /// The token limit for truncated answers: a factor of the previous limit (`2x`) or a number.
     #[arg(long, value_name = "N", default_value = "2x")]
     pub(crate) max_tokens: MoreTokens,
-    /// Leave after this long with exit code 5.
+    /// Exit after this long with exit code 5.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<std::time::Duration>,
     #[command(flatten)]
@@ -410,11 +405,11 @@ pub(crate) struct Rescue {
 pub(crate) struct Models {
     /// A model id or alias. Default: all of them.
     pub(crate) model: Option<String>,
-    /// Ask the provider for its own list, and write what differs to a table that `--models` lays
-    /// over the built-in one.
+    /// Compare with the provider's list of models, and write the differences to a file for
+    /// `--models`.
     #[arg(long, conflicts_with = "model")]
     pub(crate) refresh: bool,
-    /// Where that table goes.
+    /// The file to write.
     #[arg(
         long,
         value_name = "FILE",
@@ -422,7 +417,7 @@ pub(crate) struct Models {
         requires = "refresh"
     )]
     pub(crate) out: PathBuf,
-    /// Replace the file if it is there.
+    /// Overwrite an existing file.
     #[arg(long, requires = "refresh")]
     pub(crate) force: bool,
 }
@@ -430,9 +425,9 @@ pub(crate) struct Models {
 /// Arguments of `prices`.
 #[derive(Debug, Args)]
 pub(crate) struct Prices {
-    /// A model id or alias: batch and standard prices. Default: all models, in a batch.
+    /// A model id or alias: shows batch and standard prices. Default: batch prices of all models.
     pub(crate) model: Option<String>,
-    /// Standard prices, outside of batches.
+    /// Show standard prices, outside of batches.
     #[arg(long, conflicts_with = "model")]
     pub(crate) standard: bool,
 }
@@ -440,10 +435,10 @@ pub(crate) struct Prices {
 /// Arguments of `cost`.
 #[derive(Debug, Args)]
 pub(crate) struct Cost {
-    /// What belongs together.
+    /// How to group costs.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = By::Day)]
     pub(crate) by: By,
-    /// Only from this day on, in UTC, such as `2026-11-01`.
+    /// Only costs from this day on, in UTC, such as `2026-11-01`.
     #[arg(long, value_name = "DATE", value_parser = day)]
     pub(crate) since: Option<Date>,
     /// Only this job.
@@ -465,7 +460,7 @@ pub(crate) enum By {
 }
 
 impl Rows {
-    /// The rows that were asked for.
+    /// The requested rows.
     pub(crate) fn selection(&self) -> RowSelection {
         RowSelection {
             limit: self.limit,
@@ -475,7 +470,7 @@ impl Rows {
 }
 
 impl By {
-    /// The word for it.
+    /// Its name on the command line.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             By::Day => "day",
@@ -489,28 +484,28 @@ impl By {
 /// Arguments of `sim`.
 #[derive(Debug, Args)]
 pub(crate) struct Sim {
-    /// Where to listen: an address of this machine's loopback.
+    /// The loopback address to listen on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8787")]
     pub(crate) listen: SocketAddr,
-    /// Where its batches are kept. Default: a temporary folder that goes when it ends.
+    /// The folder for its batches. Default: a temporary folder, deleted at the end.
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
-    /// The seed of everything it draws.
+    /// The random seed.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// How long it works on a batch.
+    /// The processing time of a batch.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2s")]
     pub(crate) processing: std::time::Duration,
-    /// Faults to play, as a TOML file (docs/simulator.md).
+    /// A TOML file of faults to inject (docs/simulator.md).
     #[arg(long, value_name = "FILE")]
     pub(crate) faults: Option<PathBuf>,
 }
 
-/// An amount of dollars, not less than nothing.
+/// An amount of dollars that is not negative.
 fn amount(text: &str) -> Result<Money, String> {
     let amount: Money = text.parse().map_err(|e: MoneyError| e.to_string())?;
     if amount.is_negative() {
-        Err("it cannot be less than nothing".to_owned())
+        Err("an amount cannot be negative".to_owned())
     } else {
         Ok(amount)
     }
@@ -537,7 +532,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hangs_together() {
+    fn arguments_are_consistent() {
         Cli::command().debug_assert();
     }
 }

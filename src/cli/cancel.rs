@@ -1,4 +1,4 @@
-//! `rowmill cancel`: cancels what is in flight; what has come back is kept.
+//! `rowmill cancel`: cancels the batches in flight; finished answers are kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn say(done: &CancelReport, abandoned: bool, screen: &Screen) {
     screen.say(match done.asked {
         0 => "no batch was in flight".to_owned(),
         asked => format!(
-            "{} asked to cancel; what was finished before is kept and billed",
+            "requested cancellation of {}; answers finished before are kept and billed",
             plural(asked, "batch", "batches")
         ),
     });
@@ -52,18 +52,18 @@ fn say(done: &CancelReport, abandoned: bool, screen: &Screen) {
         ));
         if done.run.in_flight_or_ended {
             screen.say(format!(
-                "`rowmill collect {folder}` fetches what it sent, and settles what is reserved \
+                "`rowmill collect {folder}` fetches its results, and settles the amount reserved \
                  for it"
             ));
         }
     } else if done.asked > 0 {
         screen.say(format!(
-            "`rowmill collect {folder} --wait 10m` fetches what came back"
+            "`rowmill collect {folder} --wait 10m` fetches the finished answers"
         ));
     }
 }
 
-/// Writes off what the ledger holds for a run whose folder is gone.
+/// Releases the ledger's reservations of a run whose folder is missing.
 fn write_off(
     engine: &Engine,
     args: &Cancel,
@@ -74,8 +74,8 @@ fn write_off(
     match engine.write_off(&run)? {
         Some(amount) => {
             screen.say(format!(
-                "run {run} is gone; the {} reserved for it stay counted on the day it was sent, \
-                 since its bill cannot be known",
+                "run {run} does not exist any more; the {} reserved for it still count for the day it was \
+                 sent, because its bill is unknown",
                 usd(amount)
             ));
             Ok(explain::DONE)

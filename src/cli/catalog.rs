@@ -1,4 +1,4 @@
-//! The table of models and prices: the built-in one, with a person's own file laid over it.
+//! The table of models and prices: the built-in table, overridden by a file.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use rowmill::durable;
 
 use super::explain::{self, Failure};
 
-/// What the documentation says of such files.
+/// The hint for an invalid file.
 const WAY_OUT: &str =
-    "docs/models.md shows how such a file is written; `rowmill prices` shows the table as it is";
+    "docs/models.md describes the format of the file; `rowmill prices` shows the current table";
 
 /// Reads the table for this command.
 pub(crate) fn read(file: Option<&Path>) -> Result<Arc<Catalog>, Failure> {

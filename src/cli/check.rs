@@ -1,10 +1,10 @@
-//! `rowmill check`: everything that can be known offline, over every row or the first N.
+//! `rowmill check`: checks a job offline, over every row or the first N.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rowmill::catalog::Catalog;
-use rowmill::engine::shared::SharedReport;
+use rowmill::engine::SharedReport;
 use rowmill::engine::{CheckOptions, CheckReport, PlanReport};
 use rowmill::job::JobFile;
 use rowmill::source::type_name;
@@ -88,7 +88,7 @@ fn report(checked: &CheckReport, warned: u64) -> String {
     }
     if checked.sends_bounds_in_words {
         lines.push(
-            "schema     its bounds are sent in words; answers are checked against the file"
+            "schema     constraints are sent as text in the descriptions; answers are validated with the file"
                 .to_owned(),
         );
     }
@@ -120,7 +120,7 @@ fn report(checked: &CheckReport, warned: u64) -> String {
     lines.join("\n")
 }
 
-/// What every request carries, part by part, and whether it can be read from the cache.
+/// The shared parts of all requests, and whether they can be read from the cache.
 fn shared(report: &SharedReport, outline: &PlanReport) -> String {
     let mut text = format!(
         "shared     {} of each request, about {} tokens",
@@ -137,7 +137,7 @@ fn shared(report: &SharedReport, outline: &PlanReport) -> String {
         let mark = |ttl: CacheTtl| ttl.as_str().to_owned();
         let rows = report.parts.iter().map(|part| {
             let media = if part.has_media {
-                " (without the picture or document)"
+                " (without the image or document)"
             } else {
                 ""
             };

@@ -1,4 +1,4 @@
-//! `rowmill collect`: fetch what has ended, and write the output once all of it is there.
+//! `rowmill collect`: fetches ended batches, and writes the output once all have ended.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The engine that a command works with, set up by arguments and environment.
+//! Creates the engine of a command from arguments and environment.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) fn engine(
         .with_stop(stop))
 }
 
-/// The provider that the environment names.
+/// The provider from the environment.
 struct Environment;
 
 impl Provider for Environment {
@@ -56,7 +56,7 @@ impl Provider for Environment {
     }
 }
 
-/// How the environment says that the API is reached.
+/// The connection settings from the environment.
 fn spec() -> Result<AnthropicSpec, Error> {
     let mut spec = AnthropicSpec::new(credential()?);
     if let Some(url) = variable("ANTHROPIC_BASE_URL") {
@@ -71,7 +71,7 @@ fn spec() -> Result<AnthropicSpec, Error> {
     Ok(spec)
 }
 
-/// A client of the API that the environment names, for calls that belong to no job.
+/// A client of the API from the environment, for calls that belong to no job.
 pub(crate) fn client() -> Result<Anthropic, Failure> {
     Ok(Anthropic::new(spec()?).map_err(Error::from)?)
 }
@@ -85,7 +85,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(runtime.map_err(Error::Runtime)?)
 }
 
-/// For the tests: the silence that ends a call, in seconds.
+/// For the tests: the idle timeout of a call, in seconds.
 #[cfg(any(feature = "test-hooks", debug_assertions))]
 fn shorten_timeouts(spec: &mut AnthropicSpec) {
     let seconds = variable("ROWMILL_IDLE_TIMEOUT").and_then(|text| text.parse().ok());

@@ -15,7 +15,7 @@ use super::format::{count, plural, usd};
 use super::layout::Column;
 use super::screen::{Screen, table};
 
-/// What belongs together.
+/// How costs are grouped.
 #[derive(Debug, Default, Clone, Serialize)]
 struct CostGroup {
     batches: u64,
@@ -78,12 +78,12 @@ pub(crate) fn run(
         ));
     }
     if by == By::Day {
-        screen.say("days are those of UTC on which a batch was reserved, right before it was sent");
+        screen.say("days in UTC, by the time at which a batch was reserved");
     }
     let unknown = real.total.unknown + simulated.total.unknown;
     if unknown > 0 {
         screen.warn(format!(
-            "the cost of {} is unknown; it is in no sum",
+            "the cost of {} is unknown and not included in the sums",
             plural(unknown, "request", "requests")
         ));
     }

@@ -1,4 +1,4 @@
-//! What a plan will cost, as a person reads it and as a pull request shows it.
+//! The estimated cost of a plan, for a terminal and as Markdown for a pull request.
 
 use rowmill::engine::{PlanReport, PlannedBatch};
 use rowmill::estimate::compare::Comparison;
@@ -212,7 +212,7 @@ pub(crate) fn markdown(job: &str, outline: &PlanReport, source: &SourceSpec) -> 
     lines.join("\n")
 }
 
-/// An estimate beside its bill, in a line.
+/// An estimate compared with its bill, in one line.
 pub(crate) fn compared(comparison: &Comparison) -> String {
     let sign = if comparison.off < 0 { "less" } else { "more" };
     let off = percent(comparison.off.unsigned_abs());

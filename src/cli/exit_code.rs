@@ -20,9 +20,9 @@ pub(crate) const PARTLY: u8 = 3;
 pub(crate) const PROVIDER: u8 = 4;
 /// Not finished yet.
 pub(crate) const UNFINISHED: u8 = 5;
-/// Stopped by a budget, or by what the first rows came to.
+/// Stopped by a budget, the cache warm-up request or the canary.
 pub(crate) const STOPPED: u8 = 6;
-/// A submit is in doubt and held.
+/// A batch may or may not have been created; it was not sent again.
 pub(crate) const DOUBT: u8 = 7;
 /// No such run.
 pub(crate) const NO_RUN: u8 = 10;
@@ -33,8 +33,8 @@ pub(crate) const CREDENTIALS: u8 = 12;
 /// Interrupted; submitted batches keep running at the provider.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// What the journal of the run that a command worked on says of sending. Together with the error it
-/// decides the exit code.
+/// What the journal of the command's run records about sending. Together with the error it decides
+/// the exit code.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sent {
     /// The run's folder.

@@ -11,10 +11,10 @@
 use std::error::Error as _;
 
 use rowmill::engine::Error;
+use rowmill::engine::OverBudget;
+use rowmill::engine::RefusedBatch;
 use rowmill::engine::SharedKeys;
-use rowmill::engine::budget::OverBudget;
-use rowmill::engine::faults::{FaultCount, Faults};
-use rowmill::engine::submit::RefusedBatch;
+use rowmill::engine::{FaultCount, Faults};
 use rowmill::ledger::{self, LimitScope, Shortage};
 use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, job, journal, output, request, source, template};
@@ -34,7 +34,7 @@ const LONGEST: usize = 2_000;
 /// What a line with a cause begins with.
 const CAUSED_BY: &str = "caused by: ";
 
-/// What a command ends with when it does not get to its end.
+/// What a command ends with when it fails.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// A step of the library stopped.
@@ -196,8 +196,8 @@ impl Failure {
         match self {
             Failure::Words { hint, .. } => hint.clone(),
             Failure::Step(error) if is_of_the_disk(error) && sent.ever => Some(
-                "make room or repair the disk, then run the same command again: what was sent is \
-                 looked up, nothing is sent twice"
+                "free space on the disk or repair it, then run the same command again: what was sent \
+                 is looked up, nothing is sent twice"
                     .to_owned(),
             ),
             Failure::Step(Error::Provider { source, .. }) => Some(provider_hint(source, sent)),
@@ -260,7 +260,7 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
     }
 }
 
-/// Whether the explanation tells already what became of what was sent.
+/// Whether the explanation already says what happened to what was sent.
 fn says_what_was_sent(error: &Error) -> bool {
     matches!(
         error,
@@ -288,7 +288,7 @@ fn describe(error: &Error, sent: &Sent) -> Explanation {
                 message: words::engine::stopped(stopped).to_owned(),
                 details: reason.collect(),
                 kept: vec![format!(
-                    "{} not sent; what came back is in {}",
+                    "{} not sent; the results so far are in {}",
                     plural(stopped.requests, "request was", "requests were"),
                     stopped.results.display()
                 )],
@@ -435,7 +435,7 @@ fn bad_rows(faults: &Faults) -> Explanation {
     }
 }
 
-/// Which limit stands in the way, what is left of it, and who has used it up.
+/// Which limit is exceeded, what is left of it, and which jobs have used it.
 fn over_budget(short: &OverBudget) -> Explanation {
     let Shortage {
         scope,
@@ -510,7 +510,7 @@ fn short_hint(short: &OverBudget) -> String {
         LimitScope::Month => ", wait for the next month in UTC",
     };
     format!(
-        "raise `{}`{wait}, take fewer rows with --limit, or have the batches that fit sent with \
+        "raise `{}`{wait}, use fewer rows with --limit, or send the batches that fit with \
          `budget.on_limit = \"partial\"` and a smaller `batch.max_requests`; then `rowmill run {}`",
         limit_name(short),
         short.run.display()
@@ -525,14 +525,14 @@ fn ledger_hint(error: &ledger::Error) -> Option<String> {
         }
         ledger::Error::NotOurs { path } | ledger::Error::Edited { path, .. } => format!(
             "restore it from a copy, or move `{}` away: a new one is created, which covers the runs \
-             that are resumed; what other runs spent before is then in no budget. Nothing was sent \
-             now",
+             that are resumed; budgets then no longer include what other runs spent. Nothing was \
+             sent now",
             path.display()
         ),
         ledger::Error::Conflict { .. } => {
             "a copy of the run has sent it, or the run's journal was \
-                                           put back from a copy: put the newest journal back, or \
-                                           give the run up with `rowmill cancel RUN --abandon`. \
+                                           restored from a copy: restore the newest journal, or \
+                                           abandon the run with `rowmill cancel RUN --abandon`. \
                                            Nothing was sent now"
                 .to_owned()
         }
@@ -581,7 +581,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Budget(short) => short_hint(short),
         Error::Ledger(error) => return ledger_hint(error),
         Error::NoPrice(_) => {
-            "give it prices in a file named with --models (docs/models.md), or choose a model that \
+            "give it prices in a file for --models (docs/models.md), or choose a model that \
              `rowmill prices` lists"
                 .to_owned()
         }
@@ -591,8 +591,8 @@ fn hint(error: &Error) -> Option<String> {
             can_be_lowered: true,
             ..
         }) => format!(
-            "`request.schema = {{ file = \"{}\", lower = true }}` sends all of this as words in \
-             the descriptions, and checks the answers here",
+            "`request.schema = {{ file = \"{}\", lower = true }}` sends these constraints as text in \
+             the descriptions, and checks the answers locally",
             path.display()
         ),
         Error::Keys(request::keys::Error::UnknownColumn { columns, .. })
@@ -646,14 +646,14 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::Refused(refused) => refused_hint(refused),
         Error::Journal(journal::Error::Locked { .. }) => {
-            "wait until it is done, or end that process; its work is not lost".to_owned()
+            "wait until it has finished, or stop that process; its work is not lost".to_owned()
         }
         Error::Journal(journal::Error::NoRun { .. }) => {
             "`rowmill status` lists the runs".to_owned()
         }
         Error::Journal(error) => words::journal::repair(error)?.to_owned(),
         Error::Batch(batch::Error::Altered { .. } | batch::Error::Missing { .. }) => {
-            "put the file back from a copy; what was sent from it can still be fetched and joined \
+            "restore the file from a copy; what was sent from it can still be fetched and joined \
              by hand from `results/`"
                 .to_owned()
         }
@@ -668,19 +668,19 @@ fn hint(error: &Error) -> Option<String> {
             run.display()
         ),
         Error::RunGone { run, state, .. } => format!(
-            "put its folder back in `{}` and resume it; if it is gone for good, `rowmill cancel \
-             {run} --abandon` gives it up, and the job can start again, which pays its rows again",
+            "restore its folder in `{}` and resume it; if it is lost, abandon it with `rowmill cancel \
+             {run} --abandon`, and the job can start a new run, which pays for its rows again",
             state.display()
         ),
         Error::SoundJournal { run } => format!("`rowmill run {}` resumes it", run.display()),
         Error::AlteredResults { .. } | Error::MissingResults { .. } => {
-            "put the file back from a copy; what it holds was paid for, and nothing was sent or \
+            "restore the file from a copy; its contents were paid for, and nothing was sent or \
              written now"
                 .to_owned()
         }
-        Error::OutputIsInput { .. } => "write the output to another place with `output.path`; if \
-                                        it is the output of an earlier run, let `source.path` pass \
-                                        it over"
+        Error::OutputIsInput { .. } => "write the output to another path with `output.path`; if \
+                                        it is the output of an earlier run, exclude it from \
+                                        `source.path`"
             .to_owned(),
         Error::Interrupted => "run the same command again; nothing is sent twice".to_owned(),
         Error::OtherOrigin { .. } => {
@@ -695,8 +695,8 @@ fn did_you_mean(name: &str) -> String {
     format!("did you mean `{name}`?")
 }
 
-const ONE_COLUMN: &str = "the whole header was read as one column: tell what stands between the \
-    cells with `source.delimiter`";
+const ONE_COLUMN: &str = "the whole header was read as one column: set the delimiter with \
+    `source.delimiter`";
 
 /// Whether the only column looks like a header that was not taken apart.
 fn is_one_line(columns: &[String]) -> bool {
@@ -725,34 +725,34 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
     Some(match error {
         E::Expression { source, .. } => return super::words::source::expression_hint(source),
         E::Empty { path } if path.as_os_str() == "-" => {
-            "pipe the rows in again; a run is resumed without them by its folder or id"
+            "pipe the rows in again; to resume a run without them, name its folder or id"
         }
         E::CellCount { .. } => {
             "fix the line, or say how the file is written with `source.delimiter`, `source.quote`, \
              `source.escape`, `source.comment` or `source.skip_lines`"
         }
         E::Quote { escape: true, .. } | E::AfterQuote { escape: true, .. } => {
-            "set `source.escape = \"\\\\\"` where a backslash stands before quotation marks inside \
-             cells, as Spark writes them, or `source.quote = \"\"` where they are ordinary \
+            "set `source.escape = \"\\\\\"` if a backslash escapes quotation marks inside \
+             cells, as Spark writes them, or `source.quote = \"\"` if they are ordinary \
              characters"
         }
         E::Quote { .. } => {
-            "close the quotation mark, or set `source.quote = \"\"` where it is an ordinary \
+            "close the quotation mark, or set `source.quote = \"\"` if it is an ordinary \
              character"
         }
         E::AfterQuote { .. } => {
-            "set `source.quote = \"\"` where quotation marks are ordinary characters, or \
-             `source.escape = \"\\\\\"` where a backslash stands before those inside cells; \
+            "set `source.quote = \"\"` if quotation marks are ordinary characters, or \
+             `source.escape = \"\\\\\"` if a backslash escapes those inside cells; \
              otherwise double them in the file"
         }
         E::ColumnUnnamed { .. } | E::ColumnTwice { .. } | E::NamesCount { .. } => {
             "in CSV and TSV, `source.names = [\"id\", \"text\"]` names all columns, in the order \
              of the file; in other formats, write the file with a different name for each column"
         }
-        E::HeadersDiffer { .. } => "narrow `source.path` down to files of one header",
+        E::HeadersDiffer { .. } => "limit `source.path` to files with the same header",
         E::CellTooLarge { .. } | E::TooLong { .. } => {
-            "raise `source.max_cell_bytes` if the file is meant to be so (a row may have four \
-             times as much), or see whether a quotation mark or a line break is missing"
+            "raise `source.max_cell_bytes` if this is intended (a row may have four \
+             times as much), or check whether a quotation mark or a line break is missing"
         }
         E::NotAFile { .. } => {
             "name an ordinary file; rows from another program are read with `source.path = \"-\"`, \
@@ -770,24 +770,24 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
             "name the encoding with `source.encoding`, such as \"windows-1252\" or \"latin1\""
         }
         E::Corrupt { .. } | E::RowCount { .. } => {
-            "the file is damaged or written wrongly; write it again, or set `source.format` if it \
+            "the file is damaged or invalid; write it again, or set `source.format` if it \
              has another format"
         }
         E::TooLarge { .. } => {
-            "raise `source.max_cell_bytes` if the file is meant to be so, or leave the column out: \
-             name the columns to keep in `output.columns`, and use it in no prompt, key or \
+            "raise `source.max_cell_bytes` if this is intended, or leave the column out: \
+             list the columns to keep in `output.columns`, and do not use it in a prompt, key or \
              expression"
         }
         E::Unreadable { .. } => {
-            "leave the column out: name the columns to keep in `output.columns`, and use it in no \
-             prompt, key or expression"
+            "leave the column out: list the columns to keep in `output.columns`, and do not use it \
+             in a prompt, key or expression"
         }
         E::UnknownFormat { .. } | E::StdinFormat => {
             "name it with `source.format`: \"csv\", \"tsv\", \"jsonl\", \"parquet\" or \"ipc\""
         }
-        E::Changed { .. } => "run again when no other program writes to the file",
+        E::Changed { .. } => "run again when no other program is writing to the file",
         E::MixedFormats { .. } => {
-            "narrow `source.path` down to the files of one format, such as `data/*.csv`"
+            "limit `source.path` to files of one format, such as `data/*.csv`"
         }
         E::Cell { .. } => {
             "fix the cell, or remove the column from `source.columns` to read it as text"
@@ -796,7 +796,7 @@ fn source_hint(error: &source::Error) -> Option<&'static str> {
     })
 }
 
-/// How rows get out of what is not supported.
+/// How to read rows of an unsupported source.
 fn unsupported_source_hint(path: &str, what: &source::Unsupported) -> String {
     use source::Unsupported as U;
     match what {
@@ -820,21 +820,23 @@ fn unsupported_source_hint(path: &str, what: &source::Unsupported) -> String {
                  `source.format` and pipe it in from {copy}"
             )
         }
-        U::Spreadsheet => "save the sheet as CSV (UTF-8), and name that file".to_owned(),
-        U::Archive => "unpack it, and name the files in it".to_owned(),
-        U::Compression => "unpack it, or pack it with gzip or zstd".to_owned(),
+        U::Spreadsheet => "save the sheet as CSV (UTF-8), and use that file".to_owned(),
+        U::Archive => "unpack it, and use the files in it".to_owned(),
+        U::Compression => "decompress it, or compress it with gzip or zstd".to_owned(),
         _ => "write the table as Parquet, CSV or JSON Lines, as DuckDB does with `COPY … TO \
             'rows.parquet'`"
             .to_owned(),
     }
 }
 
-/// How results get to where rowmill does not write.
+/// How to write to an unsupported output.
 fn unsupported_output_hint(what: &source::Unsupported) -> &'static str {
     use source::Unsupported as U;
     match what {
         U::Address { scheme } if scheme == "file" => "write the path alone, without `file://`",
-        U::Address { .. } => "name a file of this machine, and copy it there when the run is done",
+        U::Address { .. } => {
+            "name a file of this machine, and copy it there when the run has finished"
+        }
         U::Spreadsheet => {
             "name a `.csv` file, which spreadsheet programs open; see `output.escape_formulas`"
         }
@@ -849,7 +851,7 @@ fn refused_hint(refused: &RefusedBatch) -> String {
             "shorten this row or leave it out with `source.where`: its request alone is too large \
              for the provider"
         }
-        _ => "change the job as the provider says",
+        _ => "change the job as the provider's message says",
     };
     if refused.nothing_was_sent {
         return format!(
@@ -873,17 +875,16 @@ fn provider_hint(error: &rowmill::provider::ApiError, sent: &Sent) -> String {
             "raise the spend limit or add credit, then run the same command again".to_owned()
         }
         Verdict::StopAccount => account_hint(error.code.as_deref()).to_owned(),
-        // What was asked for without sending anything says nothing of the requests.
+        // A call that sends nothing says nothing about the requests.
         Verdict::Fail if error.call != Call::Create => {
             "run the same command again; what was accepted is kept, and not sent again".to_owned()
         }
         Verdict::Fail if error.status == Some(400) && sent.ever => {
-            "the provider does not take a request as it is; what was accepted before is kept, and \
-             not sent again"
+            "the provider rejects a request; what was accepted before is kept, and not sent again"
                 .to_owned()
         }
         Verdict::Fail if error.status == Some(400) => {
-            "the provider does not take the request as it is; nothing was sent".to_owned()
+            "the provider rejects the request; nothing was sent".to_owned()
         }
         _ => "run the same command again; what was accepted is not sent again".to_owned(),
     }

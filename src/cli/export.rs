@@ -1,4 +1,5 @@
-//! `rowmill export`: writes the output of a run again, its answers parsed as the job file says now.
+//! `rowmill export`: parses the answers of a run with the current job file, and writes the output
+//! again.
 
 use std::sync::Arc;
 use std::time::Duration;

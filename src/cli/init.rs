@@ -1,5 +1,5 @@
-//! `rowmill init`: reads the first rows of a data file and writes a commented job file and a
-//! template that run as they are.
+//! `rowmill init`: reads the first rows of a data file, and writes a job file with comments and a
+//! template that run without changes.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -368,8 +368,8 @@ fn find_nulls(column: &arrow::array::ArrayRef, is_there: &mut [bool; NULLS.len()
     }
 }
 
-/// The output of the job: a prefix that clashes with no column, and no column that the format
-/// cannot hold.
+/// The output of the job: a prefix that does not clash with a column, and only columns that the
+/// format supports.
 fn output_spec(schema: &Schema, path: &str) -> OutputSpec {
     let mut spec = OutputSpec::new(path);
     let mut left_out: Vec<String> = Vec::new();
@@ -384,7 +384,7 @@ fn output_spec(schema: &Schema, path: &str) -> OutputSpec {
                 spec.columns =
                     KeptColumns::Named(names.filter(|name| !left_out.contains(name)).collect());
             }
-            // Whatever else is wrong, `check` says it.
+            // `check` reports other errors.
             _ => break,
         }
     }
@@ -440,7 +440,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
-/// What the job file is written from.
+/// The contents of the job file.
 struct Draft<'a> {
     name: &'a str,
     /// The data file as the job names it.
@@ -463,9 +463,9 @@ impl Draft<'_> {
         format!(
             "# Written by `rowmill init` from {data}. Paths are relative to this file. \
              docs/job-file.md explains every key.\n[job]\nname = {}\n\n[source]\npath = \
-             {}\n{}\n[key]\n{}\n[request]\nmodel = {}\nmax_tokens = 300\n# Shared by all rows, \
-             byte for byte. Mark a long one with cache = \"1h\".\nsystem = \"You label rows of a \
-             table. Answer with the label alone, without any other word.\"\nmessages = [ \
+             {}\n{}\n[key]\n{}\n[request]\nmodel = {}\nmax_tokens = 300\n# The same for all \
+             rows. To cache a long prompt, use {{ text = \"…\", cache = \"1h\" }}.\nsystem = \"You label rows of a \
+             table. Answer with the label only.\"\nmessages = [ \
              {{ role = \"user\", template = {} }} ]\n# schema = \"answer.schema.json\"       # \
              structured output; becomes typed columns\n\n[output]\n{}",
             toml_text(self.name),
@@ -478,7 +478,7 @@ impl Draft<'_> {
         )
     }
 
-    /// How the file is read, its columns, and what may be added.
+    /// The settings of the file, its columns, and suggestions.
     fn source_lines(&self) -> String {
         let (spec, profile) = (&self.inspection.spec, &self.inspection.profile);
         let mark = |key: &str, mark: Option<char>| {
@@ -508,29 +508,32 @@ impl Draft<'_> {
                 .collect();
             let _ = writeln!(
                 text,
-                "# null = {}       # texts that are in the file, if they mean \"no value\"",
+                "# null = {}       # texts in the file that may mean a missing value",
                 quoted(&nulls)
             );
         }
         let filter = toml_text(&filter(self.suggestion, profile));
         if !filter.contains(char::is_control) {
-            let _ = writeln!(text, "# where = {filter}       # SQL: which rows to send");
+            let _ = writeln!(
+                text,
+                "# where = {filter}       # SQL predicate: which rows to send"
+            );
         }
         text
     }
 
     fn key_lines(&self) -> String {
         match self.suggestion.key.as_slice() {
-            [] => "# No column is unique, so the row's number is the key. Better: columns that \
-                   name a row for good.\n# columns = [\"id\"]\n"
+            [] => "# No column is unique, so the key is the row number, which changes with the \
+                   file. A column that identifies a row is better.\n# columns = [\"id\"]\n"
                 .to_owned(),
             columns => {
                 let so_far = match self.inspection.profile.rows {
-                    ROWS => format!(" Uniqueness in the first {} rows.", count(ROWS)),
+                    ROWS => format!(" Checked in the first {} rows.", count(ROWS)),
                     _ => String::new(),
                 };
                 format!(
-                    "# What names a row: unique and never empty. Answers are joined by \
+                    "# Identifies a row: unique and never empty. Answers are joined by \
                      it.{so_far}\ncolumns = {}\n",
                     quoted(columns)
                 )
@@ -576,7 +579,7 @@ fn comment<'a>(label: &str, names: impl Iterator<Item = &'a str>) -> String {
     text
 }
 
-/// A condition to begin with: the column, as SQL names it, has something in it.
+/// A predicate to start with: the column is not empty.
 fn filter(suggestion: &Suggestion, profile: &Profile) -> String {
     let first = || {
         profile
@@ -597,7 +600,7 @@ fn filter(suggestion: &Suggestion, profile: &Profile) -> String {
     }
 }
 
-/// Whether a name can stand by itself in an expression.
+/// Whether a name can be used in an expression without quotes.
 fn is_plain(name: &str) -> bool {
     let mut chars = name.chars();
     chars
@@ -608,8 +611,8 @@ fn is_plain(name: &str) -> bool {
 
 fn template_text(suggestion: &Suggestion, inspection: &Inspection) -> String {
     let mut text = String::from(
-        "{#- One prompt for each row. Columns are variables: {{ name }}, or {{ row[\"any name\"] }}. A cell's text is never expanded. -#}\n\
-         Which of these labels fits the row best?\n\n\
+        "{#- The prompt of one row. Columns are variables: {{ name }} or {{ row[\"any name\"] }}. The text of a cell is never expanded. -#}\n\
+         Which of these labels fits this row best?\n\n\
          - positive\n- negative\n- neutral\n- unclear\n\n",
     );
     let shown: Vec<&str> = match &suggestion.text {
@@ -625,7 +628,7 @@ fn template_text(suggestion: &Suggestion, inspection: &Inspection) -> String {
             };
             let is_key = |name: &&str| suggestion.key.iter().any(|key| key == name);
             let values: Vec<&str> = names().filter(|name| !is_key(name)).take(5).collect();
-            // Rather the key than nothing of the row.
+            // Without other columns, show the key.
             if values.is_empty() {
                 names().filter(is_key).collect()
             } else {
@@ -634,9 +637,7 @@ fn template_text(suggestion: &Suggestion, inspection: &Inspection) -> String {
         }
     };
     if shown.is_empty() {
-        text.push_str(
-            "{#- No column is text as it stands; {{ row[\"name\"] | base64 }} shows bytes. -#}\n",
-        );
+        text.push_str("{#- No column is text; {{ row[\"name\"] | base64 }} shows bytes. -#}\n");
     }
     for column in shown {
         let label = column.replace(|c: char| c.is_control() || matches!(c, '{' | '}'), " ");

@@ -1,25 +1,24 @@
-//! Tables for a screen: one line a row, columns aligned, long cells cut, whatever script they are
-//! in.
+//! Tables for a terminal: one line per row, columns aligned, long cells truncated, in any script.
 
 use console::{measure_text_width, truncate_str};
 
-/// The words that begin the lines of a report take so much room.
+/// The width of the labels of a report.
 pub(crate) const HEAD: usize = 11;
 /// Between two columns.
 const GAP: usize = 2;
-/// No cell is longer, an id neither: no real one is.
+/// The maximum width of a cell; real ids are shorter.
 const LONGEST_CELL: usize = 300;
-/// A column of text is not cut below this.
+/// The minimum width of a text column.
 const NARROWEST: usize = 8;
 
-/// A column, by how its cells stand.
+/// A column, by its alignment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Column<'a> {
-    /// To the left; cut where the table is wider than the screen.
+    /// Left-aligned; truncated if the table is wider than the screen.
     Text(&'a str),
-    /// To the left; never cut: an id that lacks its end is none.
+    /// Left-aligned; never truncated, because a truncated id is useless.
     Id(&'a str),
-    /// To the right; never cut.
+    /// Right-aligned; never truncated.
     Number(&'a str),
 }
 
@@ -31,7 +30,7 @@ impl<'a> Column<'a> {
     }
 }
 
-/// Lines of a table with a head, at most `width` wide where columns of text can give way.
+/// The lines of a table with a header, at most `width` wide if its text columns can be truncated.
 pub(crate) fn table<R: AsRef<str>>(
     columns: &[Column<'_>],
     rows: impl IntoIterator<Item = Vec<R>>,
@@ -51,7 +50,7 @@ pub(crate) fn table<R: AsRef<str>>(
     lines.join("\n")
 }
 
-/// A sentence on as many lines as it needs.
+/// A sentence, wrapped.
 pub(crate) fn wrapped(sentence: &str, width: usize) -> String {
     let mut lines = vec![String::new()];
     for word in sentence.split(' ') {
@@ -66,13 +65,13 @@ pub(crate) fn wrapped(sentence: &str, width: usize) -> String {
     lines.join("\n")
 }
 
-/// A label, and a sentence beside it on as many lines as it needs.
+/// A label and a wrapped sentence.
 pub(crate) fn labelled(label: &str, sentence: &str, width: usize) -> String {
     let text = indented(&wrapped(sentence, width.saturating_sub(HEAD).max(20)), HEAD);
     format!("{label:<HEAD$}{}", text.trim_start())
 }
 
-/// Lines that begin so many columns to the right.
+/// Lines with an indent.
 pub(crate) fn indented(text: &str, columns: usize) -> String {
     let indent = " ".repeat(columns);
     text.lines()
@@ -81,8 +80,7 @@ pub(crate) fn indented(text: &str, columns: usize) -> String {
         .join("\n")
 }
 
-/// The width of each column: what its cells need, less where all of them together need more than
-/// there is.
+/// The width of each column: the width of its cells, or less if the table would be too wide.
 fn widths(columns: &[Column<'_>], lines: &[Vec<String>], width: usize) -> Vec<usize> {
     let needs = |i: usize| {
         lines
@@ -154,7 +152,7 @@ fn plain(cell: &str) -> String {
     }
 }
 
-/// A text as it stands, over several lines, with what could act on the screen made visible.
+/// A text of several lines, with control characters made visible.
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -169,18 +167,18 @@ pub(crate) fn visible(text: &str) -> String {
 /// Characters of a name or an id.
 const LONGEST_NAME: usize = 200;
 
-/// A name, an id or another short text that is not ours, in one line.
+/// An external name, id or other short text, in one line.
 pub(crate) fn shown(text: &str) -> String {
     shown_to(text, LONGEST_NAME)
 }
 
-/// A text that is not ours, in one line of at most `longest` characters.
+/// An external text, in one line of at most `longest` characters.
 pub(crate) fn shown_to(text: &str, longest: usize) -> String {
     in_one_line(text, longest)
 }
 
-/// A text in one line, with what could act on the screen made visible, and cut where it has more
-/// than `longest` characters.
+/// A text in one line, with control characters made visible, and truncated to `longest`
+/// characters.
 pub(crate) fn in_one_line(text: &str, longest: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(4 * longest));
     for (n, c) in text.chars().enumerate() {
@@ -194,15 +192,15 @@ pub(crate) fn in_one_line(text: &str, longest: usize) -> String {
     shown
 }
 
-/// Whether a character of a text could act on the screen; the mark that ends a run of right-to-left
-/// text in a table cannot.
+/// Whether a character of a text could control the screen; the mark that ends a run of
+/// right-to-left text in a table cannot.
 pub(crate) fn acts(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\t'))
         || is_line_end(c)
         || (is_direction(c) && c != '\u{200e}')
 }
 
-/// Appends a character, or what stands for one that could act on the screen.
+/// Appends a character, or the replacement of one that could control the screen.
 pub(crate) fn push_visible(shown: &mut String, c: char) {
     match c {
         '\u{7f}' => shown.push('␡'),

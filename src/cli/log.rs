@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Everything on stderr is written here: messages, warnings, errors, progress, tables, and the log
-//! lines of the library. A text line carries the time where stderr is no terminal. The fields of a
+//! lines of the library. A text line has a timestamp if stderr is not a terminal. The fields of a
 //! JSON line after `message` are those of the notice, the error or the log line.
 
 use std::fmt::{Debug, Write as _};
@@ -22,10 +22,10 @@ use tracing::field::{Field, Visit};
 use super::args::LogFormat;
 use super::sanitize::{escaped, one_message, painted, sanitize, uncolored};
 
-/// Characters of a line of words; a longer one is none that a person reads.
+/// The maximum length of a text line.
 pub(crate) const LONGEST_LINE: usize = 4_000;
 
-/// How much a line matters.
+/// The level of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Level {
@@ -51,7 +51,7 @@ impl From<tracing::Level> for Level {
 /// Writes to stderr.
 pub(crate) struct Log {
     format: LogFormat,
-    /// Whether text lines carry the time.
+    /// Whether text lines have a timestamp.
     has_time: bool,
     color: bool,
     bar: ProgressBar,
@@ -89,7 +89,7 @@ impl Log {
         })
     }
 
-    /// A log for what is said before the arguments are understood.
+    /// A log for messages before the arguments are parsed.
     pub(crate) fn json() -> Arc<Log> {
         Log::new(LogFormat::Json, false, false, ProgressBar::hidden())
     }
@@ -103,8 +103,8 @@ impl Log {
         *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run.to_owned());
     }
 
-    /// Writes a message of ours. `label` is the word before it, with its colour; `fields` are made
-    /// only where they are written.
+    /// Writes a message. `label` is the word before it, with its color; `fields` is called only for
+    /// JSON.
     pub(crate) fn message(
         &self,
         level: Level,
@@ -127,7 +127,7 @@ impl Log {
         }
     }
 
-    /// Writes lines that stand for themselves, such as a table.
+    /// Writes lines without a label, such as a table.
     pub(crate) fn lines(&self, text: &str) {
         if self.is_json() {
             return self.json_line(Level::Info, text, Map::new());
@@ -177,7 +177,7 @@ impl Log {
     fn json_line(&self, level: Level, message: &str, mut fields: Map<String, Value>) {
         let run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
         let batch = fields.shift_remove("batch");
-        // Names of the line itself are not taken by a log line's own fields.
+        // A log line's own fields do not replace the fields of every line.
         for name in ["time", "level", "run", "message"] {
             fields.shift_remove(name);
         }
@@ -195,7 +195,7 @@ impl Log {
         self.write(&escaped(&json));
     }
 
-    /// Writes a line around the progress bar. A reader that has gone away is no reason to stop.
+    /// Writes a line around the progress bar. A closed stderr does not stop the command.
     fn write(&self, line: &str) {
         self.bar.suspend(|| {
             let _ = writeln!(std::io::stderr().lock(), "{line}");
@@ -211,7 +211,7 @@ pub(crate) fn fields_of(fact: &impl Serialize) -> Map<String, Value> {
     }
 }
 
-/// Hands the library's log lines to the log.
+/// Passes the library's log lines to the log.
 pub(crate) struct LogLayer(pub(crate) Arc<Log>);
 
 impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for LogLayer {

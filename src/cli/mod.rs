@@ -1,5 +1,4 @@
-//! Words in, words out: reads what was typed, calls the library, says what happened, ends with an
-//! exit code.
+//! The command line: parses arguments, calls the library, prints messages, returns an exit code.
 
 mod args;
 mod cancel;
@@ -48,7 +47,7 @@ use explain::Failure;
 use log::{Level, Log, LogLayer};
 use screen::Screen;
 
-/// Runs the command that was typed, and gives its exit code.
+/// Runs the command, and returns its exit code.
 pub(crate) fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -82,10 +81,10 @@ pub(crate) fn main() -> u8 {
     }
 }
 
-/// What was typed cannot be understood, or was a question for help.
+/// Handles arguments that cannot be parsed, and requests for help.
 fn usage_error(error: &clap::Error) -> u8 {
     let code = u8::try_from(error.exit_code()).unwrap_or(explain::CHANGE);
-    // The arguments are not understood, so these are looked for by their names.
+    // The arguments could not be parsed, so these are searched by name.
     let args: Vec<_> = std::env::args_os().collect();
     let json = args.iter().any(|arg| arg == "--json");
     let json_log = args.iter().any(|arg| arg == "--log-format=json")
@@ -128,7 +127,7 @@ fn command(cli: &Cli, screen: &Arc<Screen>) -> Result<u8, Failure> {
         Command::Cost(args) => cost::run(args, common, catalog, screen),
         Command::Sim(args) => sim::run(args, catalog, screen),
         Command::Completions { shell } => {
-            // By way of memory: a reader that goes away early is no reason to panic.
+            // Through memory: a closed stdout must not panic.
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "rowmill", &mut text);
             screen.data(String::from_utf8_lossy(&text).trim_end());
@@ -153,7 +152,7 @@ fn log_events(common: &Common, log: &Arc<Log>) {
         .init();
 }
 
-/// For the tests: ends the process at the n-th durable write or network act.
+/// For the tests: ends the process at the n-th durable write or network call.
 #[cfg(any(feature = "test-hooks", debug_assertions))]
 fn arm_crash_test() {
     if let Some(n) = std::env::var("ROWMILL_CRASH_AT")

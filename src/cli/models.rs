@@ -92,8 +92,8 @@ fn all(catalog: &Catalog, screen: &Screen) {
         table(&columns, catalog.retired.iter().map(gone))
     ));
     screen.say(format!(
-        "as of {}; tokens, and US dollars per million of them in a batch. `rowmill models MODEL` \
-         shows all facts about one",
+        "as of {}; limits in tokens, batch prices in US dollars per million tokens. `rowmill models MODEL` \
+         shows all facts about a model",
         catalog.date
     ));
 }
@@ -170,7 +170,7 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
         .max_batch_output_tokens
         .map(|most| format!(", {} with the beta `output-300k-2026-03-24`", count(most)));
     lines.push(format!(
-        "prompt     at most {} tokens, counted by the {} tokenizer",
+        "prompt     at most {} tokens, counted with the {}",
         count(model.context_tokens),
         tokenizer(model)
     ));
@@ -180,7 +180,7 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
         beta.unwrap_or_default()
     ));
     lines.push(format!(
-        "cache      from {} tokens on",
+        "cache      prefixes of {} tokens or more",
         count(model.min_cache_tokens)
     ));
     lines.push(format!(
@@ -190,9 +190,9 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
     ));
     lines.push(format!("effort     {}", list(&model.effort)));
     let takes = [
-        (model.structured_output, "a schema for answers"),
-        (model.forced_tools, "a forced tool"),
-        (model.prefill, "the beginning of an answer (prefill)"),
+        (model.structured_output, "structured output"),
+        (model.forced_tools, "forced tool calls"),
+        (model.prefill, "prefill"),
         (model.system_messages, "messages of the role `system`"),
         (
             model.sampling,
@@ -211,11 +211,11 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
             words.join("; ")
         }
     };
-    lines.push(format!("takes      {}", words(true)));
+    lines.push(format!("supports   {}", words(true)));
     lines.push(format!("refuses    {}", words(false)));
     lines.push(match &model.prices {
-        None => "prices     unknown: a plan with this model is refused until your own table has \
-            prices for it"
+        None => "prices     unknown: a plan with this model is an error until you add prices to a file for \
+            --models"
             .to_owned(),
         Some(_) => {
             let price = |price: fn(&Prices) -> Price| {
@@ -275,7 +275,7 @@ fn refresh(
     screen.data(refresh_report(&refresh, list.len()));
     match written {
         Some(file) => screen.say(format!(
-            "written to {0}; `--models {0}` or ROWMILL_MODELS applies it over the built-in table",
+            "written to {0}; `--models {0}` or ROWMILL_MODELS overrides the built-in table with it",
             file.display()
         )),
         None => screen.say(format!(
@@ -310,8 +310,7 @@ fn write(
         return Err(Failure::words(
             explain::CHANGE,
             format!("`{}` exists already", file.display()),
-            "name another file with --out, pass it with --models to have it updated, or replace \
-             it with --force",
+            "choose another file with --out, update it with --models, or replace it with --force",
         ));
     }
     let own = common
@@ -338,10 +337,7 @@ fn refresh_report(refresh: &Refresh, listed: usize) -> String {
             .as_ref()
             .map(|like| format!(", assumed to be like {like}"))
             .unwrap_or_default();
-        lines.push(format!(
-            "new        {}{like}; without a price until you add one",
-            new.id
-        ));
+        lines.push(format!("new        {}{like}; add its prices", new.id));
     }
     for changed in &refresh.changed {
         for fact in &changed.facts {
@@ -365,7 +361,7 @@ fn refresh_report(refresh: &Refresh, listed: usize) -> String {
     }
     if !refresh.unlisted.is_empty() {
         lines.push(format!(
-            "not listed {}: gone, or not offered to this workspace",
+            "not listed {}: removed, or not available in this workspace",
             refresh.unlisted.join(", ")
         ));
     }
@@ -411,16 +407,16 @@ fn lived_until(model: &Model) -> String {
 
 fn tokenizer(model: &Model) -> &'static str {
     match model.tokenizer {
-        Tokenizer::First => "first",
-        Tokenizer::Second => "second, which makes about 30% more of a text",
+        Tokenizer::First => "first tokenizer",
+        Tokenizer::Second => "second tokenizer (about 30% more tokens than the first)",
     }
 }
 
 fn thinking(thinking: Thinking) -> &'static str {
     match thinking {
         Thinking::Extended => "only with `type = \"enabled\"` and a budget",
-        Thinking::AdaptiveOptional => "off unless `adaptive` is asked for",
-        Thinking::AdaptiveDefault => "on unless disabled",
+        Thinking::AdaptiveOptional => "off by default",
+        Thinking::AdaptiveDefault => "on by default",
         Thinking::Always => "always on; counts against `max_tokens`",
     }
 }

@@ -1,4 +1,4 @@
-//! Where a run stands when a command leaves it: in words, as data, and as an exit code.
+//! The state of a run at the end of a command: as messages, as JSON, and as an exit code.
 
 use rowmill::engine::{NothingToDo, RunOutcome, RunReport};
 use rowmill::ledger::OnLimit;
@@ -10,7 +10,7 @@ use super::screen::Screen;
 use super::summary;
 use super::words;
 
-/// Says where a run stands, and gives the exit code.
+/// Shows the state of a run, and returns the exit code.
 pub(crate) fn show(report: &RunReport, screen: &Screen) -> Result<u8, Failure> {
     screen.finish();
     if let Some(nothing) = &report.nothing_to_do {
@@ -45,14 +45,14 @@ fn document(report: &RunReport) -> Value {
     if let Some(nothing) = &report.nothing_to_do {
         document["nothing_to_do"] = true.into();
         if nothing.output_change.is_some() {
-            // What stands there holds other rows: nobody must read it as this run's.
+            // The file holds the rows of another run.
             document["output"] = Value::Null;
         }
     }
     document
 }
 
-/// Says that a finished run has done what was asked for. `wants_output` is false where only sending
+/// Reports that a finished run has nothing to do. `wants_output` is false where only sending
 /// was asked for, so that failed rows are no reason for another exit code.
 fn nothing_to_do(
     report: &RunReport,
@@ -79,10 +79,10 @@ fn nothing_to_do(
     })
 }
 
-/// Says what the budget held back, and gives the exit code for it.
+/// Reports the batches that the budget held back, and returns the exit code.
 fn say_held(report: &RunReport, code: u8, screen: &Screen) -> u8 {
     screen.warn(format!(
-        "the budget held back {}; `rowmill run {}` sends them when there is room",
+        "the budget held back {}; `rowmill run {}` sends the rest when the budget allows it",
         batches(report.unsent_batches),
         report.folder.display()
     ));
@@ -92,7 +92,7 @@ fn say_held(report: &RunReport, code: u8, screen: &Screen) -> u8 {
     }
 }
 
-/// Says where an unfinished run stands, and gives the exit code.
+/// Shows the state of an unfinished run, and returns the exit code.
 fn say_standing(report: &RunReport, screen: &Screen) -> u8 {
     if screen.json {
         screen.json(&document(report));
@@ -117,8 +117,8 @@ fn say_standing(report: &RunReport, screen: &Screen) -> u8 {
         }
         RunOutcome::OverBudget => {
             screen.say(format!(
-                "the budget has no room for {}: `rowmill run {folder}` (or submit) resumes when \
-                 it has",
+                "the budget has no room for {}: `rowmill run {folder}` (or submit) sends the rest \
+                 when the budget allows it",
                 batches(left)
             ));
             explain::UNFINISHED
@@ -140,14 +140,14 @@ fn say_standing(report: &RunReport, screen: &Screen) -> u8 {
     }
 }
 
-/// Says where an abandoned run stands; its output is written on request alone.
+/// Shows the state of an abandoned run; its output is written only on request.
 fn say_abandoned(report: &RunReport, screen: &Screen) -> u8 {
     let folder = report.folder.display();
     match report.outcome {
         RunOutcome::Complete => {
             screen.say(format!(
-                "the run was abandoned; all that it sent is fetched, and `rowmill export \
-                 {folder}` writes it"
+                "the run was abandoned; all its results are fetched, and `rowmill export \
+                 {folder}` writes them"
             ));
             explain::DONE
         }
@@ -171,8 +171,9 @@ fn in_doubt(report: &RunReport) -> String {
     };
     format!(
         "{} may or may not have been created; until that is known, {they} will not be sent again. \
-         `rowmill run {}` looks for {them}, and sends what was not created; with \
-         --resubmit-doubtful what is not found now is sent again, and paid twice if {were} created",
+         `rowmill run {}` searches the provider's list for {them}, and sends what was not created; \
+         --resubmit-doubtful sends again what is not found now, which is billed twice if {were} \
+         created",
         batches(uncertain),
         report.folder.display(),
     )

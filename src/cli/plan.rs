@@ -1,5 +1,5 @@
 //! `rowmill plan`: the dry run. Reads and renders everything, sends nothing, leaves nothing behind
-//! unless it is told to.
+//! without `--out`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,12 +62,12 @@ pub(crate) fn run(
             "nothing was sent; `rowmill run {}` sends this plan",
             folder.display()
         )),
-        None => screen.say("nothing was sent, nothing was written"),
+        None => screen.say("nothing was sent or written"),
     }
     Ok(explain::DONE)
 }
 
-/// All that a person should know before money is spent.
+/// All warnings of a plan.
 pub(crate) fn warnings(
     compiled: &[Warning],
     report: &PlanReport,
@@ -90,11 +90,11 @@ pub(crate) fn warnings(
         .collect()
 }
 
-/// The rows of a plan by what becomes of them.
+/// The rows of a plan: sent, filtered out, set aside.
 pub(crate) fn rows_lines(outline: &PlanReport, source: &SourceSpec) -> Vec<String> {
     let skipped = outline.rows_read - outline.rows;
     let sent = count(outline.requests);
-    // A source that is read up to a limit says nothing of the rows behind it.
+    // Rows after the limit are not read.
     let mut lines = vec![if source.limit == Some(outline.rows) {
         let of = if source.filter.is_some() {
             "the first for which `where` holds"
@@ -109,7 +109,10 @@ pub(crate) fn rows_lines(outline: &PlanReport, source: &SourceSpec) -> Vec<Strin
         )
     }];
     if skipped > 0 && source.filter.is_some() && source.limit != Some(outline.rows) {
-        lines.push(format!("           {} left out by `where`", count(skipped)));
+        lines.push(format!(
+            "           {} filtered out by `where`",
+            count(skipped)
+        ));
     }
     for (reason, rows) in &outline.unsent {
         lines.push(format!(
@@ -125,7 +128,7 @@ pub(crate) fn rows_lines(outline: &PlanReport, source: &SourceSpec) -> Vec<Strin
 pub(crate) fn outline_table(outline: &PlanReport, source: &SourceSpec) -> String {
     let mut lines = rows_lines(outline, source);
     lines.push(format!(
-        "batches    {}, {} to upload, {} of it text that all requests share",
+        "batches    {}, {} to upload, {} of it shared by all requests",
         count(outline.batches.len() as u64),
         bytes(outline.body_bytes),
         bytes(outline.shared_bytes * outline.requests)

@@ -1,5 +1,4 @@
-//! `rowmill preview`: the prompts of some rows as a person reads them, or the exact requests with
-//! `--json`.
+//! `rowmill preview`: the readable prompts of some rows, or the exact requests with `--json`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,8 +78,7 @@ fn show(screen: &Screen, row: &PreviewRow, first: bool, own: &[&str]) {
     ));
 }
 
-/// The members of a request besides its messages: those that all requests have in common, or those
-/// that the row chose.
+/// The members of a request besides its messages: those of all requests, or those of the row.
 fn settings(screen: &Screen, params: &Value, is_wanted: impl Fn(&str) -> bool) -> String {
     let mut text = String::new();
     for (name, value) in params
@@ -112,7 +110,7 @@ fn settings(screen: &Screen, params: &Value, is_wanted: impl Fn(&str) -> bool) -
     text
 }
 
-/// A long setting's beginning; a schema is not what a preview is read for.
+/// The beginning of a long setting, such as a schema.
 fn cut(line: &str, room: usize) -> String {
     let characters = line.chars().count();
     let note = format!(
@@ -157,7 +155,7 @@ fn block_text(screen: &Screen, role: &str, block: &Value) -> String {
     labelled(screen, &format!("{role}{cached}"), &text)
 }
 
-/// A picture or document as a person reads it: `[image png 640x427, 110 KB]`.
+/// An image or document in short form: `[image png 640x427, 110 KB]`.
 fn media_text(block: &Value) -> String {
     let word = |key: &str| block["source"][key].as_str().unwrap_or_default();
     let (what, text) = match word("type") {
@@ -183,7 +181,7 @@ fn media_text(block: &Value) -> String {
     let facts: Vec<String> = [("title", "titled"), ("context", "context")]
         .iter()
         .filter_map(|(key, name)| Some(format!(", {name} \"{}\"", block[*key].as_str()?)))
-        .chain((block["citations"]["enabled"] == true).then(|| ", to be cited".to_owned()))
+        .chain((block["citations"]["enabled"] == true).then(|| ", with citations".to_owned()))
         .collect();
     let head = format!(
         "[{} {what}{}]",

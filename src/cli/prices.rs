@@ -1,4 +1,4 @@
-//! `rowmill prices`: what models and the provider's tools cost, as of which day, by which sources.
+//! `rowmill prices`: the prices of models and of the provider's tools, with their date and sources.
 
 use rowmill::catalog::{Catalog, PriceFactor, Prices as ModelPrices, Rates};
 use rowmill::cost::Unpriced;
@@ -138,8 +138,8 @@ fn footer(args: &Prices, catalog: &Catalog, unpriced: &[&str]) -> String {
         (None, true) => "US dollars per million tokens outside of batches",
     };
     let fetch = match tools.web_fetch.to_string().as_str() {
-        "0" => "free, but its pages are paid as tokens".to_owned(),
-        price => format!("{} per 1,000, and its pages as tokens", dollars(price)),
+        "0" => "free, except for the tokens of its pages".to_owned(),
+        price => format!("{} per 1,000, plus the tokens of its pages", dollars(price)),
     };
     let mut lines = vec![
         String::new(),
@@ -151,7 +151,7 @@ fn footer(args: &Prices, catalog: &Catalog, unpriced: &[&str]) -> String {
         format!("web fetch       {fetch}"),
         format!(
             "code execution  {} per hour, after {} free hours a month that are \
-             counted\n                over the whole organisation: it is in no figure of a row or \
+             counted\n                over the whole organization: not included in the cost of a row or \
              run",
             dollars(&tools.code_execution_hour.to_string()),
             count(tools.code_execution_free_hours)

@@ -1,9 +1,9 @@
-//! What everything that is shown passes through, on a terminal and in a pipe alike.
+//! The filter for all output, on a terminal and in a pipe.
 //!
-//! Text that is not ours (ids, names of columns, files and models, what a provider says) may hold
-//! anything: what could act on the screen is made visible, a line that it forges is not one, and no
-//! line is endless. Our own colours pass because they carry a mark that nobody outside the process
-//! can know.
+//! External text (ids, names of columns, files and models, messages of a provider) can contain
+//! anything: control characters are made visible, forged lines are indented, and long lines are
+//! truncated. rowmill's own colors pass because they have a mark that nobody outside the process can
+//! know.
 
 use std::sync::OnceLock;
 
@@ -22,8 +22,8 @@ pub(crate) fn one_message(text: &str) -> String {
     message
 }
 
-/// Makes visible what could act on the screen, and cuts lines that are longer than `longest`. Lines
-/// and our own colours stay.
+/// Makes control characters visible, and truncates lines that are longer than `longest`. Line ends
+/// and rowmill's own colors stay.
 pub(crate) fn sanitize(text: &str, longest: usize) -> String {
     let mark = color_mark();
     let parts = text.split(mark).map(|part| {

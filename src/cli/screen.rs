@@ -1,7 +1,7 @@
-//! What a command says: data on stdout, all else on stderr.
+//! The output of a command: data on stdout, everything else on stderr.
 //!
-//! With `--json`, stdout holds exactly one JSON document, also where the command fails. Progress is
-//! a bar on a terminal and a line now and then elsewhere. Everything that is shown passes through
+//! With `--json`, stdout holds exactly one JSON document, also if the command fails. Progress is
+//! a bar on a terminal and an occasional line elsewhere. All output passes through
 //! [`sanitize`](super::sanitize), on a terminal and in a pipe alike.
 
 use std::io::{IsTerminal, Write};
@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rowmill::engine::notice::{Notice, Observer};
-use rowmill::engine::view::create_calls;
+use rowmill::engine::create_calls;
+use rowmill::engine::{Notice, Observer};
 use serde_json::{Map, Value};
 
 use super::args::{Color, Common, LogFormat};
@@ -26,13 +26,13 @@ use super::words;
 /// How long a log without a terminal stays silent before it reports progress again.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// The label of what a person should know, and its colour.
+/// The label of a note, and its color.
 const NOTE: (&str, &str) = ("note:", "36");
 const WARNING: (&str, &str) = ("warning:", "33;1");
 const ERROR: (&str, &str) = ("error:", "31;1");
 const HINT: (&str, &str) = ("hint:", "36;1");
 
-/// Where words and data go.
+/// The output of a command.
 pub(crate) struct Screen {
     pub(crate) json: bool,
     pub(crate) quiet: bool,
@@ -116,29 +116,29 @@ impl Screen {
         }
     }
 
-    /// A word on what is being done.
+    /// Prints a message.
     pub(crate) fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {
             self.log.message(Level::Info, None, text.as_ref(), Map::new);
         }
     }
 
-    /// Lines that stand for themselves, on stderr.
+    /// Prints lines without a label on stderr.
     pub(crate) fn lines(&self, text: impl AsRef<str>) {
         if !self.quiet {
             self.log.lines(text.as_ref());
         }
     }
 
-    /// Something a person must not miss.
+    /// Prints a warning.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
         self.log
             .message(Level::Warn, Some(WARNING), text.as_ref(), Map::new);
     }
 
-    /// Says that nothing of this is real. Not even `--quiet` hides it.
+    /// Prints that the run is simulated. Not even `--quiet` hides it.
     pub(crate) fn banner(&self) {
-        const TEXT: &str = "SIMULATED: the answers are made up; nothing is sent, nothing is paid";
+        const TEXT: &str = "SIMULATED: answers are invented; nothing is sent, nothing is billed";
         let simulated = || Map::from_iter([("simulated".to_owned(), Value::Bool(true))]);
         // The whole line is its label, so that all of it is in colour.
         if self.log.is_json() {
@@ -149,7 +149,7 @@ impl Screen {
         }
     }
 
-    /// What went wrong: in words, and as the document where one was asked for.
+    /// Prints an error: as text, and with `--json` as the document.
     pub(crate) fn failure(&self, failure: &Failure) -> u8 {
         let explanation = failure.explain(&self.sent());
         self.explained(&explanation);
@@ -174,7 +174,7 @@ impl Screen {
         }
     }
 
-    /// Data, for stdout. A reader that has gone away is not an error worth a message.
+    /// Prints data on stdout. A closed stdout is not an error.
     pub(crate) fn data(&self, text: impl AsRef<str>) {
         if self.json {
             let mut texts = self.text.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,7 +184,7 @@ impl Screen {
         self.write_data(&sanitize(text.as_ref(), usize::MAX));
     }
 
-    /// The document for stdout.
+    /// Prints the document on stdout.
     pub(crate) fn json(&self, value: &impl serde::Serialize) {
         self.has_document.store(true, Ordering::Relaxed);
         self.write_data(&as_json(value));
@@ -199,7 +199,7 @@ impl Screen {
         painted(text, code, self.color)
     }
 
-    /// Takes the progress off the screen.
+    /// Removes the progress bar.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }

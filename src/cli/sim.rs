@@ -52,8 +52,8 @@ pub(crate) fn run(args: &Sim, catalog: &Arc<Catalog>, screen: &Screen) -> Result
             ));
         }
         screen.say(
-            "SIMULATED: nothing is sent anywhere, nothing is paid, answers are made up. \
-            Ctrl-C ends it.",
+            "SIMULATED: answers are invented; nothing is sent to a provider, nothing is billed. \
+            Press Ctrl-C to stop.",
         );
         super::signals::wanted().await;
         running.stop().await;
@@ -70,7 +70,7 @@ fn cannot_start(error: &simulator::Error) -> Failure {
         );
     };
     let why = match cause.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there already".to_owned(),
+        io::ErrorKind::AddrInUse => "another program is already listening there".to_owned(),
         io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 are for privileged programs".to_owned()
@@ -78,7 +78,7 @@ fn cannot_start(error: &simulator::Error) -> Failure {
         _ => cause.to_string(),
     };
     let hint =
-        "choose another port with --listen, such as `--listen 127.0.0.1:0` for any that is free";
+        "choose another port with --listen, such as `--listen 127.0.0.1:0` for any free port";
     Failure::words(
         explain::CHANGE,
         format!("cannot listen on {address}: {why}"),

@@ -1,4 +1,4 @@
-//! `rowmill status`: where the runs stand.
+//! `rowmill status`: shows the state of runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
 use rowmill::cost::Money;
-use rowmill::engine::view::{MoneyView, RunView, view};
 use rowmill::engine::{Error, in_one_line};
+use rowmill::engine::{MoneyView, RunView, view};
 use rowmill::journal::{self, Manifest};
 use rowmill::ledger::{self, Ledger, LedgerEntry};
 use serde_json::{Value, json};
@@ -171,7 +171,7 @@ fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
         return Ok(code);
     }
     if views.is_empty() {
-        screen.say(format!("there are no runs in `{}`", state.display()));
+        screen.say(format!("no runs in `{}`", state.display()));
         return Ok(code);
     }
     let columns = [

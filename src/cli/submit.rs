@@ -1,4 +1,4 @@
-//! `rowmill submit`: plan and send, then leave.
+//! `rowmill submit`: plans and sends, then exits.
 
 use std::sync::Arc;
 

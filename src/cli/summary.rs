@@ -9,9 +9,9 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rowmill::cost::{Bill, CacheUse, Money};
 use rowmill::engine::ExportSummary;
+use rowmill::engine::Failures;
 use rowmill::engine::RunReport;
-use rowmill::engine::failures::Failures;
-use rowmill::engine::previous_output::{SetAside, WorseOutput};
+use rowmill::engine::{SetAside, WorseOutput};
 use rowmill::outcome::class::Class;
 use rowmill::outcome::{Status, Usage};
 use serde_json::Value;
@@ -52,7 +52,7 @@ pub(crate) fn show(
     }
     if summary.path.is_none() {
         screen.warn(
-            "the output is held back: fewer rows succeeded than `output.min_success` asks for",
+            "the output is held back: fewer rows succeeded than `output.min_success` requires",
         );
     }
     if let Some(aside) = &summary.set_aside {
@@ -116,7 +116,7 @@ fn tell(run: &RunReport, summary: &ExportSummary, screen: &Screen) {
     }
 }
 
-/// What the cache did, and whether marking paid.
+/// Shows what the cache did, and whether the marks paid.
 fn tell_cache(cache: &CacheUse, screen: &Screen) {
     let Some(read) = cache.read_share() else {
         return;
@@ -153,7 +153,7 @@ fn tell_server_tools(usage: &Usage, screen: &Screen) {
     }
 }
 
-/// What it cost, and what for.
+/// Shows the cost, by kind of token, model and tag.
 fn tell_bill(bill: &Bill, screen: &Screen) {
     let cost = bill.total();
     let kinds = [
@@ -201,7 +201,7 @@ fn tell_bill(bill: &Bill, screen: &Screen) {
         let requests = plural(bill.unknown(), "request", "requests");
         screen.warn(format!(
             "the cost of {requests} is unknown: no result line, usage that is missing or cannot be \
-             read, or a model without a price; it is in no sum above, and budgets keep its \
+             read, or a model without a price; no sum above includes it, and budgets keep its \
              reservation"
         ));
     }
@@ -219,7 +219,7 @@ fn by_status(summary: &ExportSummary) -> String {
     }
 }
 
-/// How many answers say nothing: they succeeded, so no exit code tells of them.
+/// Warns of empty answers: they succeeded, so no exit code reports them.
 fn tell_empty(run: &RunReport, summary: &ExportSummary, screen: &Screen) {
     let (empty, succeeded) = (
         summary.totals.empty,
@@ -250,7 +250,7 @@ fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// Why the output is not where the job wants it, and how it gets there.
+/// Warns that the output is not at the job's path, with the reason and the command that moves it.
 fn tell_set_aside(run: &RunReport, aside: &SetAside, screen: &Screen) {
     let why = match aside.why {
         WorseOutput::Simulated => {
@@ -264,18 +264,18 @@ fn tell_set_aside(run: &RunReport, aside: &SetAside, screen: &Screen) {
             )
         }
         WorseOutput::Unfinished => {
-            "this run did not come to its end, and what it holds is not known to be less".to_owned()
+            "this run did not finish, and the existing output may be better".to_owned()
         }
     };
     screen.warn(format!(
-        "`{}` stays as it is: {why}; this output is written beside it\n  `rowmill export {} \
-         --replace` puts it in place",
+        "`{}` stays as it is: {why}; this output is written next to it\n  `rowmill export {} \
+         --replace` replaces it",
         aside.instead_of.display(),
         run.folder.display()
     ));
 }
 
-/// Which rows did not succeed, why the first of them did not, and what can be done.
+/// Warns of rows that did not succeed, with the first reason and what can be done.
 fn tell_failures(run: &RunReport, summary: &ExportSummary, screen: &Screen) {
     let failed = summary.totals.rows - summary.totals.count(Status::Succeeded);
     let prefix = &run.output.prefix;
@@ -293,7 +293,7 @@ fn tell_failures(run: &RunReport, summary: &ExportSummary, screen: &Screen) {
     screen.warn(words);
 }
 
-/// The first row that failed, in the words of who refused it.
+/// The first row that failed, with the error message.
 pub(crate) fn first_failure(failures: &Failures) -> Option<String> {
     let first = failures.first.as_ref()?;
     let number = format!("row {}", count(first.row + 1));
@@ -331,30 +331,30 @@ pub(crate) fn ways_out(run: &RunReport, failures: &Failures) -> Vec<String> {
             .filter(|&rows| rows > 0)
     };
     let were = |n| plural(n, "row", "rows");
-    // Of a run that was given up nothing is sent again, and `retry` refuses it.
+    // Nothing of an abandoned run is sent again, and `retry` refuses it.
     let is_sent_again = !run.abandoned;
     let or_paid = |words: String| if is_sent_again { words } else { String::new() };
     let mut ways = Vec::new();
     if let Some(n) = rows(Class::Missing) {
         ways.push(format!(
-            "{} without a result line: `rowmill collect {folder}` looks for results that are still \
-             to be had, which is free{}",
+            "{} without a result line: `rowmill collect {folder}` checks whether the results can \
+             still be fetched, which is free{}",
             were(n),
             or_paid(format!(
-                "; `rowmill retry {folder} --class missing` sends them again, and pays twice for \
-                 those that were billed"
+                "; `rowmill retry {folder} --class missing` sends them again, which is billed \
+                 twice for rows that were billed before"
             ))
         ));
     }
     if let Some(n) = rows(Class::Invalid) {
         let job = shown_to(&run.output.job_path.display().to_string(), 1_000);
         ways.push(format!(
-            "{} with an answer that does not fit: correct the schema or `[answer]` in the job \
-             file, and `rowmill export {job}` reads the answers again, which is free{}",
+            "{} with an answer that does not match: correct the schema or `[answer]` in the job \
+             file, and `rowmill export {job}` parses the answers again, which is free{}",
             were(n),
             or_paid(format!(
-                "; `rowmill retry {folder} --class invalid` asks again, which is paid \
-                for"
+                "; `rowmill retry {folder} --class invalid` sends them again, which is \
+                billed"
             ))
         ));
     }
@@ -379,8 +379,8 @@ pub(crate) fn ways_out(run: &RunReport, failures: &Failures) -> Vec<String> {
     }
     if failures.without_room > 0 {
         ways.push(format!(
-            "{} cut off with all the room that the model or `retry.truncated` allows: sending them \
-             again cannot help; shorten the prompt or ask for less",
+            "{} truncated at the highest limit that the model or `retry.truncated` allows: sending \
+             them again does not help; shorten the prompt or ask for less",
             plural(failures.without_room, "row was", "rows were")
         ));
     }

@@ -1,4 +1,4 @@
-//! What a command is pointed at: a job file, a run's folder, or a run's id.
+//! The target of a command: a job file, a run's folder, or a run's id.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ pub(crate) fn find(engine: &Engine, target: &Path) -> Result<Target, Failure> {
     })?)
 }
 
-/// Warns of a state directory that others can change: what stands in it decides what is sent, and
-/// paid for.
+/// Warns about a state directory that others can change: its contents decide what is sent and
+/// billed.
 pub(crate) fn warn_of_others(state: &Path, screen: &Screen) {
     #[cfg(unix)]
     {
@@ -29,12 +29,12 @@ pub(crate) fn warn_of_others(state: &Path, screen: &Screen) {
         if meta.mode() & 0o002 != 0 {
             screen.warn(format!(
                 "every user of this machine can change the state directory `{path}`, and with it \
-                 what is sent and paid for\n  `chmod o-w {path}` ends that"
+                 what is sent and billed\n  run `chmod o-w {path}`"
             ));
         } else if meta.uid() != own && meta.uid() != 0 {
             screen.warn(format!(
                 "the state directory `{path}` belongs to another user, who can \
-                    change what is sent and paid for"
+                    change what is sent and billed"
             ));
         }
     }

@@ -326,10 +326,12 @@ impl<'a> BatchMaker<'a> {
         }
         let sizes: Vec<u32> = self.batches.iter().map(|batch| batch.requests).collect();
         self.planner.check_sizes(&sizes)?;
-        let gates = self.warm_up_batches.gates(&sizes);
-        let estimate =
-            self.estimator
-                .estimate(&self.statistics, self.estimator.fit(), warms_up(&gates))?;
+        let checkpoints = self.warm_up_batches.checkpoints(&sizes);
+        let estimate = self.estimator.estimate(
+            &self.statistics,
+            self.estimator.fit(),
+            warms_up(&checkpoints),
+        )?;
         let requests = sizes.iter().map(|&size| u64::from(size)).sum();
         let cache = self.warm_up.decide(requests, requests > 1);
         let conditions = self.planner.compiled.requests.conditions();
@@ -338,7 +340,7 @@ impl<'a> BatchMaker<'a> {
                 .row_warnings
                 .warnings(conditions, &self.planner.window(self.estimator)),
             set_aside: self.row_warnings.set_aside,
-            gates,
+            checkpoints,
             cache,
             estimate,
             sampled: None,

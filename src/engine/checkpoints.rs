@@ -49,11 +49,11 @@ pub struct StoppedAtCheckpoint {
 /// Judges the checkpoints whose batches have ended, one after the other. Where nothing more is sent
 /// anyway (`sends` is false), time does not run out.
 pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<(), Error> {
-    while let Some(gate) = run.state().next_gate().cloned() {
-        let Some((verdict, reason)) = verdict(driver, run, &gate, sends)? else {
+    while let Some(checkpoint) = run.state().next_checkpoint().cloned() {
+        let Some((verdict, reason)) = verdict(driver, run, &checkpoint, sends)? else {
             return Ok(());
         };
-        let batch = gate.gate.batch;
+        let batch = checkpoint.checkpoint.batch;
         run.record(
             driver.clock.now(),
             Event::Judged {
@@ -65,7 +65,7 @@ pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<
         if verdict != Verdict::Stopped {
             driver.note(StepNote::CheckpointDecided {
                 batch,
-                kind: gate.gate.kind,
+                kind: checkpoint.checkpoint.kind,
                 verdict,
                 reason: reason.clone(),
             });
@@ -79,10 +79,14 @@ pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<
 /// # Errors
 /// [`Error::StoppedAtCheckpoint`] if so.
 pub(crate) fn check(run: &Run) -> Result<(), Error> {
-    let Some(gate) = run.state().next_gate().filter(|gate| gate.is_stopped()) else {
+    let Some(checkpoint) = run
+        .state()
+        .next_checkpoint()
+        .filter(|checkpoint| checkpoint.is_stopped())
+    else {
         return Ok(());
     };
-    let Some((_, _, reason)) = gate.verdict.clone() else {
+    let Some((_, _, reason)) = checkpoint.verdict.clone() else {
         return Ok(());
     };
     let waiting = run
@@ -90,10 +94,10 @@ pub(crate) fn check(run: &Run) -> Result<(), Error> {
         .left_to(Step::Submit)
         .map(|batch| u64::from(batch.piece.requests));
     Err(Error::StoppedAtCheckpoint(Box::new(StoppedAtCheckpoint {
-        kind: gate.gate.kind,
+        kind: checkpoint.checkpoint.kind,
         reason,
         requests: waiting.sum(),
-        results: run.results_path(gate.gate.batch),
+        results: run.results_path(checkpoint.checkpoint.batch),
         run: run.folder().to_path_buf(),
     })))
 }
@@ -102,8 +106,8 @@ pub(crate) fn check(run: &Run) -> Result<(), Error> {
 /// batch.
 pub(crate) fn is_pending(run: &Run) -> bool {
     run.state()
-        .next_gate()
-        .is_some_and(|gate| !gate.is_stopped())
+        .next_checkpoint()
+        .is_some_and(|checkpoint| !checkpoint.is_stopped())
         && run.state().doubts().next().is_none()
 }
 
@@ -112,8 +116,8 @@ pub(crate) fn is_pending(run: &Run) -> bool {
 pub(crate) fn is_awaited(driver: &Context<'_>, run: &Run) -> bool {
     let is_back = || {
         run.state()
-            .next_gate()
-            .is_some_and(|gate| run.state().is_back(gate))
+            .next_checkpoint()
+            .is_some_and(|checkpoint| run.state().is_back(checkpoint))
     };
     is_pending(run) && (is_back() || time_left(driver, run).is_some_and(|left| !left.is_zero()))
 }
@@ -121,7 +125,7 @@ pub(crate) fn is_awaited(driver: &Context<'_>, run: &Run) -> bool {
 /// How long the next checkpoint is still waited for; `None` where none is, or its batch was not
 /// sent.
 pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
-    let since = run.state().known_since(run.state().next_gate()?)?;
+    let since = run.state().known_since(run.state().next_checkpoint()?)?;
     Some(
         run.job()
             .cache
@@ -132,14 +136,17 @@ pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
 
 /// The checkpoint that the rest of the run waits for; `None` where nothing waits for one.
 pub(crate) fn reason(driver: &Context<'_>, run: &Run) -> Option<WaitReason> {
-    let gate = run.state().next_gate().filter(|gate| !gate.is_stopped())?;
-    let left = match gate.gate.kind {
+    let checkpoint = run
+        .state()
+        .next_checkpoint()
+        .filter(|checkpoint| !checkpoint.is_stopped())?;
+    let left = match checkpoint.checkpoint.kind {
         CheckpointKind::Prime => time_left(driver, run),
         CheckpointKind::Canary { .. } => None,
     };
     Some(WaitReason::Checkpoint {
-        batch: gate.gate.batch,
-        kind: gate.gate.kind,
+        batch: checkpoint.checkpoint.batch,
+        kind: checkpoint.checkpoint.kind,
         left,
     })
 }
@@ -148,16 +155,16 @@ pub(crate) fn reason(driver: &Context<'_>, run: &Run) -> Option<WaitReason> {
 fn verdict(
     driver: &Context<'_>,
     run: &Run,
-    gate: &CheckpointState,
+    checkpoint: &CheckpointState,
     sends: bool,
 ) -> Result<Option<(Verdict, VerdictReason)>, Error> {
-    if gate.is_stopped() {
+    if checkpoint.is_stopped() {
         let overruled = (Verdict::Overruled, VerdictReason::Overruled);
         return Ok((sends && run.ignores_canary()).then_some(overruled));
     }
-    if run.state().is_back(gate) {
-        let outcomes = first_outcomes(run, gate.gate.batch)?;
-        return Ok(Some(match gate.gate.kind {
+    if run.state().is_back(checkpoint) {
+        let outcomes = first_outcomes(run, checkpoint.checkpoint.batch)?;
+        return Ok(Some(match checkpoint.checkpoint.kind {
             CheckpointKind::Prime => of_priming(&outcomes),
             CheckpointKind::Canary { limits } => of_canary(&outcomes, limits),
         }));
@@ -168,7 +175,7 @@ fn verdict(
         Verdict::TimedOut,
         VerdictReason::NotEnded { waited_seconds },
     );
-    Ok((gate.gate.kind == CheckpointKind::Prime && sends && is_late).then_some(late))
+    Ok((checkpoint.checkpoint.kind == CheckpointKind::Prime && sends && is_late).then_some(late))
 }
 
 /// What came back for each request of a piece when it was sent first.
@@ -309,19 +316,19 @@ fn share(rows: u64, of: u64) -> f64 {
 
 /// Reports since when the run waits for its next checkpoint, and for how long.
 pub(crate) fn announce(driver: &Context<'_>, run: &Run, now: Timestamp) {
-    let Some(gate) = run
+    let Some(checkpoint) = run
         .state()
-        .next_gate()
-        .filter(|gate| !gate.is_open() && !gate.is_stopped())
+        .next_checkpoint()
+        .filter(|checkpoint| !checkpoint.is_open() && !checkpoint.is_stopped())
     else {
         return;
     };
     driver.note(StepNote::CheckpointWaits {
-        batch: gate.gate.batch,
-        kind: gate.gate.kind,
+        batch: checkpoint.checkpoint.batch,
+        kind: checkpoint.checkpoint.kind,
         sent_ago: run
             .state()
-            .known_since(gate)
+            .known_since(checkpoint)
             .map(|since| between(since, now)),
         limit: run.job().cache.prime_wait,
     });

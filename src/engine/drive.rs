@@ -1,7 +1,7 @@
 //! Submit, watch, collect in a loop, until everything is there or it is time to leave.
 //!
 //! ```text
-//!   ┌─▶ judge gates ─▶ send what fits ─▶ look for uncertain batches ─▶ look at what is in flight ─▶ save what has ended ─▶ all saved? ─▶ done
+//!   ┌─▶ judge checkpoints ─▶ send what fits ─▶ look for uncertain batches ─▶ look at what is in flight ─▶ save what has ended ─▶ all saved? ─▶ done
 //!   └───────────────────────────────── wait, longer each time ◀───────────────────────────────────────────────────────┘
 //! ```
 //!

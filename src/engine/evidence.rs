@@ -433,21 +433,21 @@ impl Rebuilding<'_> {
         let Some(batch) = self.state.batch(number).cloned() else {
             return Ok(());
         };
-        while let Some(gate) = self
+        while let Some(checkpoint) = self
             .state
-            .gates()
+            .checkpoints()
             .iter()
-            .find(|gate| gate.verdict.is_none())
+            .find(|checkpoint| checkpoint.verdict.is_none())
             .cloned()
         {
-            if self.state.gate_before(&batch).is_none() {
+            if self.state.checkpoint_before(&batch).is_none() {
                 break;
             }
             let reason = VerdictReason::JournalLost;
             self.push(
                 now,
                 Event::Judged {
-                    batch: gate.gate.batch,
+                    batch: checkpoint.checkpoint.batch,
                     verdict: Verdict::Rescued,
                     reason,
                 },

@@ -34,7 +34,7 @@ const ROWS: usize = 8_192;
 
 /// How an export ended.
 #[derive(Debug, Clone)]
-pub enum Export {
+pub(super) enum Export {
     /// All rows are joined; the output is there, or held back.
     Done(Box<ExportSummary>),
     /// Some rows are to be sent again first: their planned batches, with how many. Nothing was
@@ -51,7 +51,7 @@ pub enum Export {
 /// # Errors
 /// [`Error::Batch`] and [`Error::Join`] when the run's files are not what they were;
 /// [`Error::Output`] when the output cannot be written. What was at its place is then as it was.
-pub fn export(
+pub(super) fn export(
     run: &mut Run,
     policy: &RetryPolicy,
     job_folder: Option<&Path>,

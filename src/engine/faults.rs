@@ -184,7 +184,7 @@ mod tests {
     fn tells_causes_apart_and_counts_each() {
         let mut causes = Causes::default();
         let picture =
-            |bytes: u64| format!("block 1 cannot be made for this row: it has {bytes} bytes");
+            |bytes: u64| format!("block 1 cannot be created for this row: it has {bytes} bytes");
         for row in 0..6 {
             causes.add(row, &picture(row * 1_000));
         }

@@ -20,15 +20,13 @@ use super::output_change::OutputChange;
 
 /// A run that is over, with its output.
 #[derive(Debug, Clone)]
-pub struct Finished {
+pub(super) struct Finished {
     /// Its folder.
     pub folder: PathBuf,
     /// Its plan.
     plan: Plan,
     /// Where its output is, or was.
     pub output: PathBuf,
-    /// Its rows.
-    pub rows: u64,
     /// Rows that did not succeed; those that the job left out on purpose do not count.
     pub failed: u64,
 }
@@ -38,7 +36,7 @@ pub struct Finished {
 ///
 /// # Errors
 /// [`Error::Journal`] when the job's folder cannot be read. A run that cannot be read is none.
-pub fn of_job(
+pub(super) fn of_job(
     state: &Path,
     file: &JobFile,
     in_process: bool,
@@ -73,7 +71,6 @@ pub fn of_job(
             folder,
             plan,
             output,
-            rows,
             failed: rows.saturating_sub(done),
         })
     };
@@ -83,7 +80,7 @@ pub fn of_job(
 impl Finished {
     /// Why the output of the run cannot be read at its place; `None` where it can.
     #[must_use]
-    pub fn lost_output(&self) -> Option<OutputChange> {
+    pub(super) fn lost_output(&self) -> Option<OutputChange> {
         if !self.output.exists() {
             return Some(OutputChange::Gone);
         }
@@ -94,7 +91,7 @@ impl Finished {
     /// Whether a new run would be made from the same templates and other files, and the same
     /// columns.
     #[must_use]
-    pub fn has_files_of(&self, compiled: &CompiledJob) -> bool {
+    pub(super) fn has_files_of(&self, compiled: &CompiledJob) -> bool {
         self.plan.templates == hashed_files(compiled)
             && self.plan.answer == compiled.answer_plan
             && self.plan.source_schema == format!("{:?}", compiled.source.schema())
@@ -102,7 +99,7 @@ impl Finished {
 
     /// Whether the source is surely the same, as far as that can be told without reading its rows.
     #[must_use]
-    pub fn has_source_of(&self, compiled: &CompiledJob) -> bool {
+    pub(super) fn has_source_of(&self, compiled: &CompiledJob) -> bool {
         let sources = source_files(compiled);
         let is_dated = sources.iter().all(|file| file.modified.is_some());
         is_dated && sources == self.plan.sources && !compiled.requests.has_row_media()
@@ -114,7 +111,7 @@ impl Finished {
     /// # Errors
     /// [`Error::Journal`] and [`Error::Batch`] when the planned run cannot be read. If that happens
     /// with the finished one, it is another.
-    pub fn has_rows_of(&self, planned: &Path) -> Result<bool, Error> {
+    pub(super) fn has_rows_of(&self, planned: &Path) -> Result<bool, Error> {
         let (dir, plan, _) = RunDir::open(planned)?;
         let same_size = |(a, b): (&crate::batch::SpooledBatch, &crate::batch::SpooledBatch)| {
             (a.rows, a.requests, a.first_row, a.last_row)

@@ -33,7 +33,7 @@ const PATIENCE: (u32, Duration) = (50, Duration::from_millis(100));
 
 /// What earlier runs of a job showed, and a warning where it cannot be used.
 #[must_use]
-pub fn known(
+pub(super) fn known(
     state: &Path,
     file: &JobFile,
     compiled: &CompiledJob,

@@ -13,7 +13,7 @@ use super::Error;
 
 /// A run for which the ledger reserves money.
 #[derive(Debug, Clone)]
-pub struct RunReservation {
+pub(super) struct RunReservation {
     /// Its id.
     pub run: String,
     /// Its job.
@@ -30,7 +30,7 @@ pub struct RunReservation {
 ///
 /// # Errors
 /// [`Error::Ledger`].
-pub fn reservations(state: &Path) -> Result<Vec<RunReservation>, Error> {
+pub(super) fn reservations(state: &Path) -> Result<Vec<RunReservation>, Error> {
     let Some(ledger) = Ledger::open_if_there(state)? else {
         return Ok(Vec::new());
     };
@@ -58,7 +58,7 @@ pub fn reservations(state: &Path) -> Result<Vec<RunReservation>, Error> {
 ///
 /// # Errors
 /// [`Error::RunGone`]; [`Error::Ledger`].
-pub fn check_no_run_is_gone(state: &Path, job: &str, simulated: bool) -> Result<(), Error> {
+pub(super) fn check_no_run_is_gone(state: &Path, job: &str, simulated: bool) -> Result<(), Error> {
     let is_gone = |reservation: &RunReservation| {
         reservation.job == job
             && reservation.simulated == simulated
@@ -80,7 +80,7 @@ pub fn check_no_run_is_gone(state: &Path, job: &str, simulated: bool) -> Result<
 ///
 /// # Errors
 /// [`Error::Ledger`].
-pub fn write_off(state: &Path, run: &str, now: Timestamp) -> Result<Option<Money>, Error> {
+pub(super) fn write_off(state: &Path, run: &str, now: Timestamp) -> Result<Option<Money>, Error> {
     let Some(ledger) = Ledger::open_if_there(state)? else {
         return Ok(None);
     };

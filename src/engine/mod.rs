@@ -21,80 +21,84 @@
 mod batch_estimate;
 mod batch_join;
 mod batch_maker;
-pub mod budget;
+mod budget;
 mod budget_check;
 mod calibrate;
 mod calls;
 mod check;
-pub mod checkpoints;
-pub mod collect;
-pub mod compile;
+mod checkpoints;
+mod collect;
+mod compile;
 mod connect;
 mod context;
 mod doubt;
 mod downloads;
-pub mod drive;
+mod drive;
 mod evidence;
-pub mod export;
-pub mod export_options;
+mod export;
+mod export_options;
 mod export_summary;
-pub mod failures;
-pub mod faults;
+mod failures;
+mod faults;
 mod fingerprint;
 mod finish;
-pub mod finished;
+mod finished;
 mod first_lines;
 mod in_order;
 mod kept_job;
-pub mod learn;
-pub mod leftovers;
+mod learn;
+mod leftovers;
 mod lines;
-pub mod new_run;
-pub mod note;
-pub mod notice;
+mod new_run;
+mod note;
+mod notice;
 mod options;
 mod output_change;
 mod pace;
-pub mod plan;
+mod plan;
 mod plan_inputs;
 mod plan_report;
 mod preview;
-pub mod previous_output;
-pub mod provider_error;
+mod previous_output;
+mod provider_error;
 mod rebalance;
 mod render;
 mod report;
-pub mod rescue;
+mod rescue;
 mod results_file;
 mod resume;
-pub mod retry;
+mod retry;
 mod row_warnings;
-pub mod run;
+mod run;
 mod sample_plan;
 mod serialize;
 mod setup;
-pub mod shared;
+mod shared;
 mod split;
 mod start;
-pub mod submit;
-pub mod upload;
-pub mod view;
+mod submit;
+mod upload;
+mod view;
 mod warm_up;
 mod warning;
-pub mod watch;
+mod watch;
 
 use std::path::PathBuf;
 
 use crate::provider::ApiError;
 
-pub use budget::BudgetContext;
+pub(crate) use budget::BudgetContext;
+pub use budget::OverBudget;
 pub(crate) use calibrate::calibrate;
 pub use check::{AnswerColumn, CheckReport};
+pub use checkpoints::StoppedAtCheckpoint;
 pub use compile::CompiledJob;
 pub use connect::{ApiOptions, Provider, SimulatorOptions};
 pub use context::{RunOutcome, StopHandle, StopSignal};
 pub use export_summary::ExportSummary;
-pub use note::StepNote;
+pub use failures::{Failures, FirstFailure};
+pub use faults::{Causes, FaultCount, Faults};
+pub use note::{StepNote, UncertainCause};
 pub use notice::{Notice, Observer, Silent, WaitReason};
 pub use options::{
     CancelOptions, CheckOptions, CollectOptions, PlanOptions, PreviewOptions, ReexportOptions,
@@ -103,10 +107,16 @@ pub use options::{
 pub use output_change::OutputChange;
 pub use plan_report::{NoRequests, PlanReport, PlannedBatch, SharedKeys};
 pub use preview::{PreviewReport, PreviewRow};
+pub use previous_output::{SetAside, WorseOutput};
 pub use provider_error::{Action, Kept, RunStanding};
 pub use report::{CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport};
-pub use run::{JobChange, Run};
+pub use run::JobChange;
+pub(crate) use run::Run;
 pub use setup::Engine;
+pub use shared::{CacheVerdict, SharedReport};
+pub use submit::RefusedBatch;
+pub use upload::Uploaded;
+pub use view::{BatchView, MoneyView, RunView, create_calls, view};
 pub use warning::{LongPrompt, LongPrompts, Warning};
 
 /// What a sample of rows cannot go together with.
@@ -283,7 +293,7 @@ pub enum Error {
         given: String,
     },
     /// A batch has fewer requests than the provider takes.
-    #[error("batch {batch} has {requests} requests, and the provider takes {min} or more")]
+    #[error("batch {batch} has {requests} requests, and the provider accepts {min} or more")]
     BatchTooSmall {
         /// The batch, from 1.
         batch: u32,
@@ -292,8 +302,8 @@ pub enum Error {
         /// Fewest requests that the provider takes.
         min: u32,
     },
-    /// Rows choose their model, and the provider takes one model a batch.
-    #[error("rows choose their model, and the provider takes one model a batch")]
+    /// Rows choose their model, and the provider accepts one model per batch.
+    #[error("rows choose their model, and the provider accepts one model per batch")]
     OneModelABatch,
     /// What the first rows came to speaks against sending the rest.
     #[error("the {} batch stopped the run", .0.kind.as_str())]
@@ -376,7 +386,7 @@ pub enum Error {
         key: Option<String>,
     },
     /// Options exclude each other.
-    #[error("a sample cannot go together with {with}")]
+    #[error("a sample cannot be combined with {with}")]
     SampleWith {
         /// What it cannot go together with.
         with: SampleConflict,

@@ -21,7 +21,7 @@ use super::plan::Planner;
 use super::plan_report::PlanReport;
 
 /// A run that is about to be planned.
-pub struct NewRun<'a> {
+pub(super) struct NewRun<'a> {
     /// The folder it will have.
     pub folder: &'a Path,
     /// The job.
@@ -51,7 +51,7 @@ impl NewRun<'_> {
     /// # Errors
     /// As [`Planner::spool`], what `count` gives, and when the folder cannot be written. Nothing is
     /// left behind then.
-    pub fn plan<'p>(
+    pub(super) fn plan<'p>(
         &self,
         planner: impl FnOnce(PathBuf) -> Planner<'p>,
         count: impl FnOnce(&Planner<'p>, &mut PlanReport) -> Result<(), Error>,
@@ -104,7 +104,7 @@ impl NewRun<'_> {
             origin: self.origin.clone(),
             head: HeadFile::describe(None, head),
             pieces,
-            gates: outline.gates.clone(),
+            checkpoints: outline.checkpoints.clone(),
             cache: Some(outline.cache.clone()),
             counts: PlanCounts {
                 rows: outline.rows,

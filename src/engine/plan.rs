@@ -35,7 +35,7 @@ use super::render::Renderer;
 use super::row_warnings::ContextWindow;
 
 /// Makes the plan of a job.
-pub struct Planner<'a> {
+pub(crate) struct Planner<'a> {
     /// The job.
     pub file: &'a JobFile,
     /// Its rooms.
@@ -65,7 +65,7 @@ impl Planner<'_> {
     /// # Errors
     /// Whatever would stop a run before anything is sent: unreadable rows, rows without key, rows
     /// that cannot be rendered, shared keys.
-    pub fn outline(&self) -> Result<PlanReport, Error> {
+    pub(crate) fn outline(&self) -> Result<PlanReport, Error> {
         self.read_and_pack(None).map(|(outline, _)| outline)
     }
 
@@ -74,7 +74,7 @@ impl Planner<'_> {
     /// # Errors
     /// As [`Planner::outline`], and when the spool cannot be written; `folder` is then for the
     /// caller to remove.
-    pub fn spool(&self, folder: &Path) -> Result<(PlanReport, Vec<SpooledBatch>), Error> {
+    pub(crate) fn spool(&self, folder: &Path) -> Result<(PlanReport, Vec<SpooledBatch>), Error> {
         self.read_and_pack(Some(folder))
     }
 
@@ -127,7 +127,7 @@ impl Planner<'_> {
         let fit = estimator.counted(shared_tokens, counted, &outline.statistics.total());
         // Whether one request goes first was settled when the batches were made; only the figures
         // behind that follow the counts.
-        let warms_up = warms_up(&outline.gates);
+        let warms_up = warms_up(&outline.checkpoints);
         outline.cache = self.warm_up_decision(&estimator, &fit)?.explain(
             outline.requests,
             warms_up,
@@ -296,12 +296,14 @@ impl Planner<'_> {
 }
 
 /// Whether one request goes first and writes the cache.
-pub(super) fn warms_up(gates: &[Checkpoint]) -> bool {
-    gates.iter().any(|gate| gate.kind == CheckpointKind::Prime)
+pub(super) fn warms_up(checkpoints: &[Checkpoint]) -> bool {
+    checkpoints
+        .iter()
+        .any(|checkpoint| checkpoint.kind == CheckpointKind::Prime)
 }
 
 /// Threads to render on: as many as the machine has.
 #[must_use]
-pub fn threads() -> usize {
+pub(super) fn threads() -> usize {
     thread::available_parallelism().map_or(2, usize::from)
 }

@@ -36,7 +36,8 @@ pub struct PlanReport {
     /// Bytes that every request has in common; sent with each, kept once.
     pub shared_bytes: u64,
     /// The checkpoints: batches whose results are needed before the rest is sent.
-    pub gates: Vec<Checkpoint>,
+    #[serde(rename = "gates")]
+    pub checkpoints: Vec<Checkpoint>,
     /// Whether one request goes first and writes the cache, and why.
     pub cache: CacheDecision,
     /// The estimate of its cost.

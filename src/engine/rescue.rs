@@ -27,7 +27,7 @@ use super::{BudgetContext, Error, Run};
 /// # Errors
 /// [`Error::SoundJournal`] if the journal can be read, for a sound one knows more;
 /// [`Error::Journal`] if the run is locked, or its plan is lost too.
-pub fn rescue(
+pub(super) fn rescue(
     folder: &Path,
     now: Timestamp,
     context: &BudgetContext,
@@ -46,18 +46,21 @@ pub fn rescue(
         .map(|entry| (entry.batch, entry))
         .collect();
     // Nor is it known whether a checkpoint was passed; it is judged again.
-    let judged = |gate: &Checkpoint| Event::Judged {
-        batch: gate.batch,
+    let judged = |checkpoint: &Checkpoint| Event::Judged {
+        batch: checkpoint.batch,
         verdict: Verdict::Rescued,
         reason: VerdictReason::JournalLost,
     };
-    let mut events: Vec<(Timestamp, Event)> =
-        plan.gates.iter().map(|gate| (now, judged(gate))).collect();
+    let mut events: Vec<(Timestamp, Event)> = plan
+        .checkpoints
+        .iter()
+        .map(|checkpoint| (now, judged(checkpoint)))
+        .collect();
     let lines: Vec<_> = (1..)
         .zip(&events)
         .map(|(seq, (at, event))| JournalEntry::new(seq, *at, event.clone()))
         .collect();
-    let state = State::from_events(&plan.pieces, &plan.gates, &lines).map_err(|source| {
+    let state = State::from_events(&plan.pieces, &plan.checkpoints, &lines).map_err(|source| {
         crate::journal::Error::Impossible {
             path: dir.journal(),
             source,

@@ -318,12 +318,12 @@ fn intend(
 ) -> Result<(), Error> {
     let now = driver.clock.now();
     while run.state().waits_at_checkpoint(batch) {
-        let Some(gate) = run
+        let Some(checkpoint) = run
             .state()
-            .gates()
+            .checkpoints()
             .iter()
-            .find(|gate| gate.verdict.is_none())
-            .map(|gate| gate.gate.batch)
+            .find(|checkpoint| checkpoint.verdict.is_none())
+            .map(|checkpoint| checkpoint.checkpoint.batch)
         else {
             break;
         };
@@ -331,7 +331,7 @@ fn intend(
         run.record(
             now,
             Event::Judged {
-                batch: gate,
+                batch: checkpoint,
                 verdict: Verdict::Rescued,
                 reason,
             },

@@ -114,14 +114,11 @@ impl RetryPolicy {
 
 /// What was planned to be sent again.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct RetriesPlanned {
+pub(super) struct RetriesPlanned {
     /// Rows.
     pub rows: u64,
     /// New batches.
     pub batches: u32,
-    /// Rows that were wanted and are not sent: their answers were cut off, and cannot get more
-    /// room.
-    pub without_room: u64,
 }
 
 /// Plans new batches with the rows of `pieces` that `policy` wants sent again. Nothing is sent yet.
@@ -129,7 +126,7 @@ pub struct RetriesPlanned {
 /// # Errors
 /// [`Error::Batch`], [`Error::Join`] and [`Error::Journal`] when the run's files cannot be read or
 /// written. Batches recorded before that stay, and are sent.
-pub fn plan_retries(
+pub(super) fn plan_retries(
     run: &mut Run,
     pieces: impl IntoIterator<Item = u32>,
     policy: &RetryPolicy,
@@ -148,11 +145,9 @@ pub fn plan_retries(
             policy,
         )?;
     }
-    let without_room = pools.without_room;
     let planned = pools.finish()?;
     check_sizes(run, &planned)?;
     let mut healing = RetriesPlanned {
-        without_room,
         ..RetriesPlanned::default()
     };
     for batch in planned {
@@ -203,7 +198,7 @@ fn check_sizes(run: &Run, planned: &[Planned]) -> Result<(), Error> {
 
 /// The first run of a job's pieces, as [`heal`] takes them when all are to be looked at.
 #[must_use]
-pub fn all_pieces(run: &Run) -> std::ops::RangeInclusive<u32> {
+pub(super) fn all_pieces(run: &Run) -> std::ops::RangeInclusive<u32> {
     1..=run.pieces()
 }
 
@@ -333,7 +328,6 @@ impl Lengths {
 struct Pools {
     first_max_tokens: u32,
     lengths: Lengths,
-    without_room: u64,
     base_head: Arc<[u8]>,
     attempt: u32,
     spools: BTreeMap<u32, RetryBatch>,
@@ -371,7 +365,6 @@ impl Pools {
         Ok(Pools {
             first_max_tokens: run.job().request.max_tokens,
             lengths: Lengths::of(run, policy),
-            without_room: 0,
             base_head: run.head(),
             attempt,
             spools: BTreeMap::new(),
@@ -398,7 +391,6 @@ impl Pools {
                 let joined = joiner.row(request_row(&rows, row))?;
                 if rows.fragment.is_valid(row) && policy.wants(&joined) {
                     if !self.lengths.has_room(&joined) {
-                        self.without_room += 1;
                         continue;
                     }
                     let cuts = joined

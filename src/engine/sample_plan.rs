@@ -44,7 +44,7 @@ impl Planner<'_> {
     ///
     /// # Errors
     /// As [`Planner::outline`], as far as the sample shows it.
-    pub fn outline_by_sample(&self, spec: SampleSpec) -> Result<PlanReport, Error> {
+    pub(crate) fn outline_by_sample(&self, spec: SampleSpec) -> Result<PlanReport, Error> {
         self.check_models()?;
         let (sampler, rows_read) = self.sample_rows(spec)?;
         if sampler.rows() <= spec.rows as u64 {
@@ -183,20 +183,21 @@ impl Planner<'_> {
             whole.requests,
             whole.bytes,
         );
-        let gates = warm_up_batches.gates(
+        let checkpoints = warm_up_batches.checkpoints(
             &batches
                 .iter()
                 .map(|batch| batch.requests)
                 .collect::<Vec<_>>(),
         );
-        let estimate = estimator.estimate(&whole.statistics, estimator.fit(), warms_up(&gates))?;
-        let sampling = found.sampling(seed, estimator, &estimate, warms_up(&gates))?;
+        let estimate =
+            estimator.estimate(&whole.statistics, estimator.fit(), warms_up(&checkpoints))?;
+        let sampling = found.sampling(seed, estimator, &estimate, warms_up(&checkpoints))?;
         Ok(PlanReport {
             warnings: Vec::new(),
             set_aside: Causes::default(),
             cache: warm_up.decide(whole.requests, whole.requests > 1),
             sampled: Some(sampling),
-            gates,
+            checkpoints,
             estimate,
             statistics: whole.statistics,
             sample: Vec::new(),

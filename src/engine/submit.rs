@@ -282,7 +282,11 @@ fn refused(run: &mut Run, now: Timestamp, batch: u32, error: &ApiError) -> Resul
 ///
 /// # Errors
 /// [`Error::Provider`] when the provider cannot be reached; batches asked before that are recorded.
-pub async fn cancel(api: &dyn BatchApi, clock: &dyn Clock, run: &mut Run) -> Result<u64, Error> {
+pub(super) async fn cancel(
+    api: &dyn BatchApi,
+    clock: &dyn Clock,
+    run: &mut Run,
+) -> Result<u64, Error> {
     loop {
         let next = run.state().unsent().next();
         let Some(batch) = next else { break };

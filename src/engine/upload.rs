@@ -31,10 +31,10 @@ use crate::provider::retry::{Call, Clock, with_retry};
 use crate::template::prompt::uploads::{PendingUpload, Uploads};
 
 /// The memory's name in the state directory.
-pub const MEMORY: &str = "files.json";
+pub(super) const MEMORY: &str = "files.json";
 /// How long an uploaded file lives: longer than the 29 days for which a batch's results can be
 /// fetched, and its rows be sent again.
-pub const LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(super) const LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// An id is used only if its file lives so much longer: a batch takes up to a day, and rows may be
 /// sent again after it.
 const LEAST_LIFE: SignedDuration = SignedDuration::from_hours(3 * 24);
@@ -55,7 +55,7 @@ pub struct Uploaded {
 }
 
 /// Uploads what has no id.
-pub struct Uploader<'a> {
+pub(super) struct Uploader<'a> {
     /// The file store.
     pub api: &'a dyn FileApi,
     /// Time and chance.
@@ -70,7 +70,7 @@ pub struct Uploader<'a> {
 
 /// The time between two calls that the provider's limit leaves.
 #[must_use]
-pub fn pace() -> Duration {
+pub(super) fn pace() -> Duration {
     Duration::from_secs(60) / CALLS_A_MINUTE
 }
 
@@ -80,7 +80,7 @@ impl Uploader<'_> {
     /// # Errors
     /// [`Error::Provider`] when a file cannot be uploaded; what was uploaded before is remembered.
     /// [`Error::File`] when the memory cannot be read or written.
-    pub async fn upload(&self, uploads: &Uploads) -> Result<Uploaded, Error> {
+    pub(super) async fn upload(&self, uploads: &Uploads) -> Result<Uploaded, Error> {
         let mut memory = UploadedFiles::read(self.state)?;
         let wanted = uploads.pending();
         let known = self.still_there(&mut memory, &wanted).await?;

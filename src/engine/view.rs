@@ -261,7 +261,11 @@ pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp
         reserved_usd: None,
         bill: None,
         cache: cache_of(plan),
-        gates: state.gates().iter().map(CheckpointSummary::of).collect(),
+        checkpoints: state
+            .checkpoints()
+            .iter()
+            .map(CheckpointSummary::of)
+            .collect(),
         estimate: None,
         output: state.export().and_then(|(export, _)| export.path.clone()),
         next_action: next_action(state, folder),

@@ -53,7 +53,7 @@ impl WarmUpBatches {
 
     /// The checkpoints of a run with batches of these sizes: none that nothing follows, and none for
     /// a cache that turned out not to be worth the wait.
-    pub(crate) fn gates(&self, sizes: &[u32]) -> Vec<Checkpoint> {
+    pub(crate) fn checkpoints(&self, sizes: &[u32]) -> Vec<Checkpoint> {
         let requests: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
         let primes = self.primes == Some(true);
         let prime = primes.then_some(CheckpointKind::Prime);
@@ -65,10 +65,15 @@ impl WarmUpBatches {
             .chain(canary)
             .zip(1..)
             .map(|(kind, batch)| Checkpoint { batch, kind });
-        let follows =
-            |gate: &Checkpoint| sizes.iter().skip(gate.batch as usize).any(|&size| size > 0);
-        let pays =
-            |gate: &Checkpoint| gate.kind != CheckpointKind::Prime || requests >= self.prime_from;
+        let follows = |checkpoint: &Checkpoint| {
+            sizes
+                .iter()
+                .skip(checkpoint.batch as usize)
+                .any(|&size| size > 0)
+        };
+        let pays = |checkpoint: &Checkpoint| {
+            checkpoint.kind != CheckpointKind::Prime || requests >= self.prime_from
+        };
         kinds.filter(follows).filter(pays).collect()
     }
 }
@@ -100,12 +105,16 @@ mod tests {
         )
     }
 
-    fn gates(mut leading: WarmUpBatches, requests: u64, sizes: &[u32]) -> Vec<(u32, &'static str)> {
+    fn checkpoints(
+        mut leading: WarmUpBatches,
+        requests: u64,
+        sizes: &[u32],
+    ) -> Vec<(u32, &'static str)> {
         leading.settle(requests);
         leading
-            .gates(sizes)
+            .checkpoints(sizes)
             .iter()
-            .map(|gate| (gate.batch, gate.kind.as_str()))
+            .map(|checkpoint| (checkpoint.batch, checkpoint.kind.as_str()))
             .collect()
     }
 
@@ -117,27 +126,27 @@ mod tests {
         settled.settle(100);
         assert_eq!(settled.sizes().collect::<Vec<_>>(), [1, 20]);
         assert_eq!(
-            gates(leading(both), 100, &[1, 20, 79]),
+            checkpoints(leading(both), 100, &[1, 20, 79]),
             [(1, "prime"), (2, "canary")]
         );
         let canary = leading("[canary]\nrows = 20\n[cache]\nprime = 'off'\n");
         assert!(canary.is_settled());
         assert_eq!(canary.sizes().collect::<Vec<_>>(), [20]);
-        assert_eq!(gates(canary, 100, &[20, 80]), [(1, "canary")]);
+        assert_eq!(checkpoints(canary, 100, &[20, 80]), [(1, "canary")]);
     }
 
     #[test]
-    fn has_no_gate_behind_which_nothing_follows() {
+    fn has_no_checkpoint_behind_which_nothing_follows() {
         let both = "[cache]\nprime = 'always'\n[canary]\nrows = 20\n";
-        assert_eq!(gates(leading(both), 15, &[1, 14]), [(1, "prime")]);
+        assert_eq!(checkpoints(leading(both), 15, &[1, 14]), [(1, "prime")]);
         assert_eq!(
-            gates(leading(both), 21, &[1, 20, 0]),
+            checkpoints(leading(both), 21, &[1, 20, 0]),
             [(1, "prime")],
             "the last batch has rows, and no request"
         );
-        assert_eq!(gates(leading(both), 1, &[1]), []);
+        assert_eq!(checkpoints(leading(both), 1, &[1]), []);
         assert_eq!(
-            gates(leading("[cache]\nprime = 'off'\n"), 100, &[60, 40]),
+            checkpoints(leading("[cache]\nprime = 'off'\n"), 100, &[60, 40]),
             []
         );
     }

@@ -64,7 +64,7 @@ pub enum Error {
     #[error("cannot use the scratch file for result lines")]
     Scratch(#[source] io::Error),
     /// An id is expected twice, so its line would belong to two rows.
-    #[error("requests {} and {} of the piece have the same custom_id", .first + 1, .second + 1)]
+    #[error("requests {} and {} of the batch have the same custom_id", .first + 1, .second + 1)]
     RepeatedId {
         /// Where it comes first among the ids expected, from 0.
         first: u64,

@@ -590,7 +590,7 @@ fn fails_for_ids_that_stand_for_two_rows() {
     .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "requests 1 and 3 of the piece have the same custom_id"
+        "requests 1 and 3 of the batch have the same custom_id"
     );
 }
 

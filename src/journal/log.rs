@@ -121,7 +121,7 @@ impl Journal {
             .zip(events)
             .map(|(seq, (at, event))| JournalEntry::new(seq, at, event))
             .collect();
-        State::from_events(&plan.pieces, &plan.gates, &entries).map_err(|source| {
+        State::from_events(&plan.pieces, &plan.checkpoints, &entries).map_err(|source| {
             Error::Impossible {
                 path: path.clone(),
                 source,
@@ -135,7 +135,7 @@ impl Journal {
     /// its end is passed over.
     ///
     /// # Errors
-    /// When it cannot be read, belongs to another run, or records what cannot have happened.
+    /// When it cannot be read, belongs to another run, or contains an impossible sequence of events.
     pub fn read(path: &Path, plan: &Plan) -> Result<JournalHistory, Error> {
         JournalReader::of(path, plan).map(|reading| reading.history)
     }
@@ -170,7 +170,7 @@ impl Journal {
         Journal {
             path: path.to_path_buf(),
             appender,
-            state: State::new(&plan.pieces, &plan.gates),
+            state: State::new(&plan.pieces, &plan.checkpoints),
             is_broken: false,
         }
     }
@@ -240,7 +240,7 @@ impl JournalReader {
         check_header(header, plan).map_err(at_line(1))?;
 
         let mut history = JournalHistory {
-            state: State::new(&plan.pieces, &plan.gates),
+            state: State::new(&plan.pieces, &plan.checkpoints),
             entries: Vec::new(),
         };
         for (number, line) in lines {

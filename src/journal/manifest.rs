@@ -57,7 +57,8 @@ pub struct Manifest {
     pub cache: Option<CacheSummary>,
     /// The checkpoints, and how they were judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gates: Vec<CheckpointSummary>,
+    #[serde(rename = "gates")]
+    pub checkpoints: Vec<CheckpointSummary>,
     /// What it was expected to cost, and why it cost something else; `None` until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Comparison>,
@@ -151,7 +152,8 @@ pub struct CheckpointSummary {
     /// The batch.
     pub batch: u32,
     /// `prime` or `canary`.
-    pub gate: String,
+    #[serde(rename = "gate")]
+    pub checkpoint: String,
     /// How it was judged.
     pub verdict: CheckpointVerdict,
     /// Why; `None` while it waits.
@@ -181,17 +183,17 @@ fn reason<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<VerdictRea
 }
 
 impl CheckpointSummary {
-    pub(crate) fn of(gate: &CheckpointState) -> CheckpointSummary {
-        let (verdict, reason) = match &gate.verdict {
+    pub(crate) fn of(checkpoint: &CheckpointState) -> CheckpointSummary {
+        let (verdict, reason) = match &checkpoint.verdict {
             Some((_, verdict, reason)) => {
                 (CheckpointVerdict::Judged(*verdict), Some(reason.clone()))
             }
             None => (CheckpointVerdict::Waiting, None),
         };
-        let gate = &gate.gate;
+        let checkpoint = &checkpoint.checkpoint;
         CheckpointSummary {
-            batch: gate.batch,
-            gate: gate.kind.as_str().to_owned(),
+            batch: checkpoint.batch,
+            checkpoint: checkpoint.kind.as_str().to_owned(),
             verdict,
             reason,
         }

@@ -104,7 +104,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A file of the run contradicts itself or the plan.
-    #[error("`{}` does not hold together: {what}", path.display())]
+    #[error("`{}` is inconsistent: {what}", path.display())]
     Contradiction {
         /// The file.
         path: PathBuf,
@@ -138,7 +138,7 @@ pub enum Error {
         source: LineFault,
     },
     /// The journal's lines contradict each other.
-    #[error("the journal `{}` records what cannot have happened", path.display())]
+    #[error("the journal `{}` contains an impossible sequence of events", path.display())]
     Impossible {
         /// The journal.
         path: PathBuf,
@@ -146,7 +146,7 @@ pub enum Error {
         source: ImpossibleEvent,
     },
     /// An earlier write to the journal failed, so it is unknown how the file ends.
-    #[error("the journal `{}` takes no more lines, since writing the last one failed", path.display())]
+    #[error("the journal `{}` cannot be written, because writing the last line failed", path.display())]
     Broken {
         /// The journal.
         path: PathBuf,

@@ -66,7 +66,8 @@ pub struct Plan {
     pub pieces: Vec<SpooledBatch>,
     /// The batches that must be back before those after them are sent, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gates: Vec<Checkpoint>,
+    #[serde(rename = "gates")]
+    pub checkpoints: Vec<Checkpoint>,
     /// Whether one request goes first and writes the cache, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheDecision>,
@@ -222,8 +223,8 @@ impl Plan {
         {
             return contradiction(format!("batch {} stands in place {number}", piece.number));
         }
-        let mut first = self.gates.iter().map(|gate| gate.batch);
-        if !self.gates.is_sorted_by(|a, b| a.batch < b.batch)
+        let mut first = self.checkpoints.iter().map(|checkpoint| checkpoint.batch);
+        if !self.checkpoints.is_sorted_by(|a, b| a.batch < b.batch)
             || first.any(|batch| batch == 0 || batch as usize > self.pieces.len())
         {
             return contradiction(

@@ -82,7 +82,7 @@ fn plan(run: &str, created_at: Timestamp) -> Plan {
         },
         output: "out.parquet".into(),
         narrowed: false,
-        gates: Vec::new(),
+        checkpoints: Vec::new(),
         cache: None,
         estimate: None,
         max_cost: None,
@@ -668,7 +668,7 @@ fn names_file_and_line_of_a_damaged_journal() {
         ),
         (
             replaced(3, lines[3]),
-            "records what cannot have happened",
+            "contains an impossible sequence of events",
             "line 4 (batch 1): event 3 follows event 1",
         ),
         (
@@ -745,7 +745,7 @@ fn manifest(plan: &Plan) -> Manifest {
         reserved_usd: None,
         bill: None,
         cache: None,
-        gates: Vec::new(),
+        checkpoints: Vec::new(),
         estimate: None,
         output: Some("out.parquet".into()),
         next_action: NextAction::Nothing,
@@ -904,9 +904,9 @@ fn reads_a_manifest_whose_notes_and_reasons_are_sentences() {
         [RunNote::Other("no rows to send".to_owned())]
     );
     let verdicts: Vec<_> = manifest
-        .gates
+        .checkpoints
         .iter()
-        .map(|gate| (gate.verdict, gate.reason.clone()))
+        .map(|checkpoint| (checkpoint.verdict, checkpoint.reason.clone()))
         .collect();
     assert_eq!(
         verdicts,

@@ -6,7 +6,7 @@ use super::limits::{MANY_IMAGES, MAX_IMAGE_SIDE, MAX_SIDE_OF_MANY};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MediaFault {
     /// Not a picture the API takes.
-    #[error("it is no picture that the API takes, which are PNG, JPEG, GIF and WebP{}", looks_like(.is))]
+    #[error("it is not an image that the API accepts (PNG, JPEG, GIF or WebP){}", looks_like(.is))]
     NotAnImage {
         /// What it looks like instead.
         is: Option<&'static str>,
@@ -18,7 +18,7 @@ pub enum MediaFault {
         is: Option<&'static str>,
     },
     /// It is not what it is said to be.
-    #[error("it is said to be `{declared}` and is `{found}`")]
+    #[error("it is declared as `{declared}` but is `{found}`")]
     OtherType {
         /// The type that was declared.
         declared: String,
@@ -32,7 +32,7 @@ pub enum MediaFault {
     #[error("it is empty")]
     Empty,
     /// More bytes than the API takes.
-    #[error("it has {bytes} bytes{}, and the API takes at most {most}", if *.base64 { " as base64" } else { "" })]
+    #[error("it has {bytes} bytes{}, and the API accepts at most {most}", if *.base64 { " as base64" } else { "" })]
     TooLarge {
         /// Its size.
         bytes: u64,
@@ -42,7 +42,7 @@ pub enum MediaFault {
         base64: bool,
     },
     /// More pixels than the API takes.
-    #[error("it is {width}x{height} pixels, and the API takes at most {MAX_IMAGE_SIDE} a side")]
+    #[error("it is {width}x{height} pixels, and the API accepts at most {MAX_IMAGE_SIDE} a side")]
     TooManyPixels {
         /// Width.
         width: u32,
@@ -63,7 +63,7 @@ pub enum MediaFault {
         height: u32,
     },
     /// Too many pictures.
-    #[error("the request has {images} pictures, and the model takes at most {most}")]
+    #[error("the request has {images} pictures, and the model accepts at most {most}")]
     TooManyImages {
         /// All pictures of the request.
         images: usize,
@@ -74,7 +74,7 @@ pub enum MediaFault {
     #[error("the PDF is encrypted, and the API cannot open it")]
     Encrypted,
     /// Too many pages.
-    #[error("the request has {pages} PDF pages, and the model takes at most {most}")]
+    #[error("the request has {pages} PDF pages, and the model accepts at most {most}")]
     TooManyPages {
         /// Pages of all its PDFs.
         pages: u32,
@@ -90,7 +90,7 @@ pub enum MediaFault {
     #[error("the URL is not one that the API fetches: {0}")]
     Url(&'static str),
     /// Not a file id.
-    #[error("`{0}` is no file id; they look like `file_011CNha8iCJcU1wXNR6q4V8w`")]
+    #[error("`{0}` is not a file id; file ids look like `file_011CNha8iCJcU1wXNR6q4V8w`")]
     FileId(String),
 }
 

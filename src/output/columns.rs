@@ -71,14 +71,14 @@ pub(super) const SIMULATED: &str = "simulated";
 pub const COLUMNS: [Column; 20] = [
     Column {
         name: "status",
-        meaning: "what became of the row: `succeeded`, `truncated`, `refused`, `paused`, \
-                  `invalid`, `errored`, `expired`, `canceled`, `missing` or `unsent`",
+        meaning: "the row's status: `succeeded`, `truncated`, `refused`, `paused`, `invalid`, \
+            `errored`, `expired`, `canceled`, `missing` or `unsent`",
         nullable: false,
         value: CellValue::Word(|row| Some(row.status.as_str())),
     },
     Column {
         name: "result",
-        meaning: "the API's own word for it; null where no result line came",
+        meaning: "the result type as the API reports it; null if there is no result line",
         nullable: true,
         value: CellValue::Word(|row| {
             Some(row.outcome()?.result.as_str()).filter(|word| !word.is_empty())
@@ -86,28 +86,28 @@ pub const COLUMNS: [Column; 20] = [
     },
     Column {
         name: "text",
-        meaning: "the answer's text, as it came, also where it is cut off or does not fit the \
-            schema",
+        meaning: "the text of the answer, unchanged, also if it is truncated or does not match \
+            the schema",
         nullable: true,
         value: CellValue::Text(|row| row.outcome()?.text.as_deref()),
     },
     Column {
         name: "stop_reason",
-        meaning: "why the model stopped, in the API's word",
+        meaning: "why the model stopped, as the API reports it",
         nullable: true,
         value: CellValue::Word(|row| row.outcome()?.stop_reason.as_deref()),
     },
     Column {
         name: "error_type",
-        meaning: "the provider's kind of error, such as `invalid_request_error`, or why the row \
-            was not sent, such as `too_large`",
+        meaning: "the provider's error type, such as `invalid_request_error`, or why the row was \
+            not sent, such as `too_large`",
         nullable: true,
         value: CellValue::Word(|row| row.error_type()),
     },
     Column {
         name: "error",
-        meaning: "what went wrong, in words: the provider's, why the answer does not fit the \
-            schema, or why the row was not sent",
+        meaning: "the error message: the provider's, why the answer does not match the schema, or \
+            why the row was not sent",
         nullable: true,
         value: CellValue::Text(|row| row.error()),
     },
@@ -119,9 +119,9 @@ pub const COLUMNS: [Column; 20] = [
     },
     Column {
         name: "input_tokens",
-        meaning: "input tokens neither written to nor read from a cache: not the size of the \
-            prompt; token columns hold what was billed: of an answer in several steps (compaction, \
-            advisor) the sum over them",
+        meaning: "input tokens neither written to nor read from a cache, so not the size of the \
+            prompt; token columns hold what was billed: for an answer in several steps \
+            (compaction, advisor) the sum of the steps",
         nullable: true,
         value: CellValue::Count(|row| usage(row)?.input_tokens),
     },
@@ -145,7 +145,7 @@ pub const COLUMNS: [Column; 20] = [
     },
     Column {
         name: "output_tokens",
-        meaning: "output tokens, thinking included",
+        meaning: "output tokens, including thinking",
         nullable: true,
         value: CellValue::Count(|row| usage(row)?.output_tokens),
     },
@@ -157,27 +157,27 @@ pub const COLUMNS: [Column; 20] = [
     },
     Column {
         name: "service_tier",
-        meaning: "the tier that served the request, which decides the price",
+        meaning: "the service tier that processed the request; it decides the price",
         nullable: true,
         value: CellValue::Word(|row| usage(row)?.service_tier.as_deref()),
     },
     Column {
         name: "cost_usd",
-        meaning: "what all attempts at the row cost, in US dollars, exactly; 0 where nothing was \
-            billed, null where the cost of one of them is unknown",
+        meaning: "the cost of all attempts at the row in US dollars, exact; 0 if nothing was \
+            billed, null if the cost of an attempt is unknown",
         nullable: true,
         value: CellValue::Money(|row| row.cost_pico_usd),
     },
     Column {
         name: "attempt",
-        meaning: "which attempt the row shows, from 1: the last that succeeded, else the last; \
-            tokens are those of this attempt",
+        meaning: "the attempt that the row shows, from 1: the last successful one, otherwise the \
+            last; the token columns are those of this attempt",
         nullable: true,
         value: CellValue::Count(|row| Some(row.attempt()?.attempt.into())),
     },
     Column {
         name: "custom_id",
-        meaning: "the id of the request in its batch",
+        meaning: "the id of the request within its batch",
         nullable: true,
         value: CellValue::Text(|row| row.request.custom_id),
     },
@@ -195,7 +195,7 @@ pub const COLUMNS: [Column; 20] = [
     },
     Column {
         name: "request_hash",
-        meaning: "hash of the request: the same hash, the same request",
+        meaning: "a hash of the request; equal requests have equal hashes",
         nullable: true,
         value: CellValue::Text(|row| row.request.request_hash),
     },
@@ -206,7 +206,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "thinking",
-            meaning: "the text of the thinking, where the API shows it (`thinking.display = \
+            meaning: "the text of the thinking, if the API returns it (`thinking.display = \
                 \"summarized\"`)",
             nullable: true,
             value: CellValue::Text(|row| details(row)?.thinking.as_deref()),
@@ -219,8 +219,8 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "citations",
-            meaning: "JSON: each piece of the text that cites, with its citations as they came: \
-                `[{\"text\": …, \"citations\": […]}]`",
+            meaning: "JSON: each part of the text that has citations, unchanged: `[{\"text\": …, \
+                \"citations\": […]}]`",
             nullable: true,
             value: CellValue::Text(|row| details(row)?.citations.as_deref()),
         },
@@ -232,8 +232,8 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "tool_calls",
-            meaning: "JSON: all calls of the job's own tools, as they came: \
-                `[{\"id\": …, \"name\": …, \"input\": {…}}]`",
+            meaning: "JSON: all calls of the job's own tools, unchanged: `[{\"id\": …, \"name\": \
+                …, \"input\": {…}}]`",
             nullable: true,
             value: CellValue::Made(tool_calls),
         },
@@ -245,8 +245,8 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "refusal_category",
-            meaning: "what kind of refusal it is, such as `cyber`; why the model declined stands \
-                in `_rm_error`",
+            meaning: "the category of a refusal, such as `cyber`; the explanation is in \
+                `_rm_error`",
             nullable: true,
             value: CellValue::Word(|row| details(row)?.refusal_category.as_deref()),
         },
@@ -270,7 +270,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "web_search_requests",
-            meaning: "web searches that the provider made for the answer",
+            meaning: "number of web searches that the provider made for the answer",
             nullable: true,
             value: CellValue::Count(|row| usage(row)?.web_search_requests),
         },
@@ -279,7 +279,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "web_fetch_requests",
-            meaning: "pages that the provider fetched for the answer",
+            meaning: "number of pages that the provider fetched for the answer",
             nullable: true,
             value: CellValue::Count(|row| usage(row)?.web_fetch_requests),
         },
@@ -288,7 +288,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "code_execution_requests",
-            meaning: "times that the provider ran code for the answer",
+            meaning: "number of times that the provider ran code for the answer",
             nullable: true,
             value: CellValue::Count(|row| usage(row)?.code_execution_requests),
         },
@@ -297,7 +297,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "inference_geo",
-            meaning: "where the request ran, which may raise the price",
+            meaning: "the region where the request ran, which can affect the price",
             nullable: true,
             value: CellValue::Word(|row| usage(row)?.inference_geo.as_deref()),
         },
@@ -306,7 +306,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "error_code",
-            meaning: "the machine code of an error, beside its kind",
+            meaning: "the provider's error code, more specific than the error type",
             nullable: true,
             value: CellValue::Word(|row| details(row)?.error_code.as_deref()),
         },
@@ -318,7 +318,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "request_id",
-            meaning: "the provider's id of a request that failed, for its support",
+            meaning: "the provider's id of a failed request, for its support",
             nullable: true,
             value: CellValue::Text(|row| details(row)?.request_id.as_deref()),
         },
@@ -330,7 +330,7 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "message",
-            meaning: "JSON: the whole message, as it came",
+            meaning: "JSON: the whole message, unchanged",
             nullable: true,
             value: CellValue::Text(|row| details(row)?.message.as_deref()),
         },
@@ -342,8 +342,8 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: "tag",
-            meaning: "the row's label by `request.per_row.tag`; the column is there by itself \
-                where the job has it",
+            meaning: "the row's label from `request.per_row.tag`; always present if the job sets \
+                it",
             nullable: true,
             value: CellValue::Word(|row| row.request.tag),
         },
@@ -352,8 +352,8 @@ pub const EXTRA: [ExtraColumn; 14] = [
     ExtraColumn {
         column: Column {
             name: SIMULATED,
-            meaning: "whether the answers are made up by the simulator; a simulated run has the \
-                column unasked, in every format",
+            meaning: "whether the simulator invented the answer; a simulated run always has the \
+                column, in every format",
             nullable: false,
             value: CellValue::Simulated,
         },
@@ -464,7 +464,7 @@ pub fn documentation() -> String {
         )
     };
     format!(
-        "| column | type | what it says |\n|---|---|---|\n{}",
+        "| column | type | description |\n|---|---|---|\n{}",
         COLUMNS.iter().map(line).collect::<String>()
     )
 }
@@ -481,7 +481,7 @@ pub fn extra_documentation() -> String {
         )
     };
     format!(
-        "| `output.extra` | column | type | what it says |\n|---|---|---|---|\n{}",
+        "| `output.extra` | column | type | description |\n|---|---|---|---|\n{}",
         EXTRA.iter().map(line).collect::<String>()
     )
 }

@@ -68,7 +68,7 @@ pub enum Error {
         column: String,
     },
     /// The column's type makes no key.
-    #[error("the column `{column}` has the type {data_type}, which makes no key: {why}")]
+    #[error("the column `{column}` has the type {data_type}, which cannot be a key: {why}")]
     Type {
         /// The column.
         column: String,

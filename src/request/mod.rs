@@ -227,7 +227,7 @@ pub enum Error {
         problem: String,
     },
     /// The schema of a strict tool holds what the API refuses.
-    #[error("the API does not take the schema of a strict tool, {place}{}", findings_listed(.findings))]
+    #[error("the API does not support the schema of a strict tool, {place}{}", findings_listed(.findings))]
     ToolSchema {
         /// Where the tool is defined.
         place: String,
@@ -244,7 +244,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The schema holds what the API refuses.
-    #[error("the API does not take the schema `{}`{}", .path.display(), findings_listed(.findings))]
+    #[error("the API does not support the schema `{}`{}", .path.display(), findings_listed(.findings))]
     Schema {
         /// The file.
         path: PathBuf,

@@ -296,7 +296,7 @@ fn refuses_schemas_with_all_findings() {
         "",
     )
     .unwrap_err();
-    let message = "the API does not take the schema `s.json`
+    let message = "the API does not support the schema `s.json`
   at /properties/n, `minimum`: bounds of numbers are not enforced; say it in the `description`, and check the answers afterwards
   at the top level, `additionalProperties`: every object must rule out further properties; write `\"additionalProperties\": false`";
     assert_eq!(error.to_string(), message);

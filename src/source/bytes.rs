@@ -263,7 +263,7 @@ struct Transcoder<R> {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("byte {byte} begins no character of {encoding}")]
+#[error("byte {byte} is not the start of a character of {encoding}")]
 struct NotEncoded {
     encoding: &'static str,
     byte: u64,

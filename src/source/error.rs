@@ -356,7 +356,7 @@ pub enum Error {
         column: String,
     },
     /// Bytes that the encoding does not have.
-    #[error("`{}` is not {encoding}: byte {byte} begins no character", path.display())]
+    #[error("`{}` is not {encoding}: byte {byte} is not the start of a character", path.display())]
     NotEncoded {
         /// The file.
         path: PathBuf,

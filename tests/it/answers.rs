@@ -1,4 +1,4 @@
-//! Answers that become typed columns, from the job to the file, on the simulator.
+//! Answers as typed columns, from the job to the output file, on the simulator.
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int64Type};
@@ -127,7 +127,7 @@ columns.score = { regex = '(?m)^Score: (?<value>\d+)', type = "int64" }
 [output]
 path = "out.parquet"
 "#;
-    // `^` and `$` are the ends of the answer, unless the expression says otherwise.
+    // Without `(?m)`, `^` and `$` match at the ends of the answer.
     let work = job(
         &format!("{TEXT}\n{system}"),
         &rest.replace("'^Label", "'(?m)^Label"),
@@ -170,7 +170,7 @@ path = "out.parquet"
 }
 
 #[test]
-fn reads_answers_anew_that_were_paid_for() {
+fn parses_paid_answers_again() {
     let sim = Sim::start();
     let system = "system = \"\"\"Sort the text. Answer in this form:\nLabel: <spam | ham>\n\"\"\"";
     let rest = "\n[answer]\ncolumns.label = { regex = 'Etikett: (.*)' }\n\n[output]\npath = \
@@ -192,20 +192,20 @@ fn reads_answers_anew_that_were_paid_for() {
     );
 
     let written = work.read("job.toml");
-    let mended = written.replace("Etikett", "Label").replace(
+    let corrected = written.replace("Etikett", "Label").replace(
         "out.parquet\"",
-        "mended.csv\"\nprefix = \"p_\"\ncolumns = [\"id\"]",
+        "corrected.csv\"\nprefix = \"p_\"\ncolumns = [\"id\"]",
     );
     work.write(
-        "mended.toml",
-        mended.replace(
+        "corrected.toml",
+        corrected.replace(
             "columns.label",
             "columns.note = { regex = 'Why', required = false }\ncolumns.label",
         ),
     );
-    work.rowmill(&["export", "job.toml", "--job", "mended.toml"])
+    work.rowmill(&["export", "job.toml", "--job", "corrected.toml"])
         .expect(0);
-    let table = work.read("mended.csv");
+    let table = work.read("corrected.csv");
     let mut lines = table.lines();
     assert!(lines.next().unwrap().starts_with("id,note,label,p_status,"));
     assert!(
@@ -213,7 +213,7 @@ fn reads_answers_anew_that_were_paid_for() {
         "{table}"
     );
 
-    // The job's own file decides where nothing else is named, and what was planned where a run is.
+    // With a job file, its current settings apply; with a run, the settings of its plan.
     work.write("job.toml", written.replace("Etikett", "Label"));
     work.rowmill(&["export", "job.toml"]).expect(0);
     assert_eq!(filled(&work.parquet("out.parquet"), "label"), 40);
@@ -224,8 +224,8 @@ fn reads_answers_anew_that_were_paid_for() {
         .expect("a run");
     work.rowmill(&["export", run.to_str().unwrap()]).expect(3);
     assert_eq!(filled(&work.parquet("out.parquet"), "label"), 0);
-    work.write("mended.toml", mended.replace("(.*)", "(.*"));
-    work.rowmill(&["export", "job.toml", "--job", "mended.toml"])
+    work.write("corrected.toml", corrected.replace("(.*)", "(.*"));
+    work.rowmill(&["export", "job.toml", "--job", "corrected.toml"])
         .expect(2)
         .says("`answer.columns.label` is no regular expression");
     assert!(
@@ -343,7 +343,9 @@ fn sends_bounds_in_words_and_checks_the_answers_by_the_schema_as_written() {
     work.write("form.json", schema);
     let checked = work.rowmill(&["check", "job.toml"]).expect(0);
     assert!(
-        checked.stdout.contains("its bounds are sent in words"),
+        checked
+            .stdout
+            .contains("constraints are sent as text in the descriptions"),
         "{}",
         checked.stdout
     );

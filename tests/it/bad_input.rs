@@ -1,4 +1,4 @@
-//! Bad input: one clear message, the documented exit code, nothing sent, nothing half written.
+//! Bad input gives one clear message and the documented exit code; nothing is sent or half written.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use parquet::arrow::ArrowWriter;
 
 use crate::support::{JOB, Workdir};
 
-/// A folder where only the named files may be after the command.
+/// A folder that must contain only the named files after the command.
 #[track_caller]
 fn refuses(work: &Workdir, words: &[&str]) {
     let before = work.files();

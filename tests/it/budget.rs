@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rowmill::cost::Money;
-use rowmill::engine::budget::OverBudget;
+use rowmill::engine::OverBudget;
 use rowmill::engine::{Error, PlanOptions, RunOptions, RunOutcome, RunReport};
 use rowmill::job::JobFile;
 use rowmill::ledger::{EntryState, Ledger, LedgerEntry, LimitScope, OnLimit};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rowmill::cost::Money;
-use rowmill::engine::checkpoints::StoppedAtCheckpoint;
+use rowmill::engine::StoppedAtCheckpoint;
 use rowmill::engine::{Error, RunOptions, RunOutcome, RunReport, Target};
 use rowmill::journal::{
     CanaryLimit, CheckpointKind, CheckpointVerdict, ExceededLimit, RequestError, Verdict,
@@ -163,7 +163,7 @@ fn a_request_that_is_wrong_for_every_row_costs_one_row() {
     assert_eq!(bench.sent(), [1]);
     let (view, _) = bench.engine().status(&bench.newest_run()).unwrap();
     assert_eq!(
-        view.manifest.gates[0].verdict,
+        view.manifest.checkpoints[0].verdict,
         CheckpointVerdict::Judged(Verdict::Stopped)
     );
     let report = bench.run_with(&ignoring_the_canary()).unwrap();

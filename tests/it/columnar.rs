@@ -1,4 +1,4 @@
-//! Parquet and Arrow files through the whole program.
+//! Parquet and Arrow files through complete runs.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ messages = [{ role = "user", text = "{{ id }}: {{ text }}" }]
 path = "out.parquet"
 "#;
 
-/// Two rows with a UUID, as other programs write it.
+/// Two rows with a UUID, as other programs write them.
 fn with_uuids() -> Vec<u8> {
     let ids = FixedSizeBinaryArray::try_from_iter([[0x12_u8; 16], [0xff; 16]].into_iter()).unwrap();
     let text = StringArray::from(vec!["a", "b"]);
@@ -84,7 +84,7 @@ fn a_uuid_is_read_by_people_and_joins_again() {
     );
 }
 
-/// A Parquet file of rows with types that Arrow does not tell.
+/// A Parquet file with types that the Arrow schema does not show.
 fn parquet_of(rows: &RecordBatch, root: Type) -> Vec<u8> {
     let options = ArrowWriterOptions::new()
         .with_parquet_schema(SchemaDescriptor::new(Arc::new(root)))
@@ -94,7 +94,7 @@ fn parquet_of(rows: &RecordBatch, root: Type) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-/// Two rows with a number of 77 digits, which no reader here knows, and text.
+/// Two rows with a number of 77 digits, which is not supported, and text.
 fn with_a_wide_decimal() -> Vec<u8> {
     let wide = FixedSizeBinaryArray::try_from_iter([[0_u8; 33], [1; 33]].into_iter()).unwrap();
     let text = StringArray::from(vec!["a", "b"]);

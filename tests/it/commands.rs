@@ -1,4 +1,4 @@
-//! Each command by itself: what it says, what it gives as JSON, what it leaves.
+//! Each command alone: its messages, its JSON, the files it writes.
 
 use crate::support::{JOB, Workdir};
 
@@ -151,8 +151,8 @@ fn check_reads_every_row_and_sends_nothing() {
     assert_eq!(work.files(), before);
     work.write("rows.csv", "id,body\na,one\nb,\n");
     work.write("job.toml", JOB.replace("Text: {{ body }}", "{{ body }}"));
-    // The second row's only message is empty, which the API refuses: told of here, and passed over
-    // when only one row is looked at.
+    // The second row's only message is empty, which the API refuses: an error here, and not seen
+    // when only one row is checked.
     work.rowmill(&["check", "job.toml"]).expect(2).says("row 2");
     work.rowmill(&["check", "job.toml", "-n", "1"]).expect(0);
 }

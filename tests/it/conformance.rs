@@ -1,4 +1,4 @@
-//! What every provider must do: one suite over `BatchApi`, run for each of them.
+//! The conformance suite of `BatchApi`, run for every provider.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -55,7 +55,7 @@ impl BatchBody for Requests {
     }
 }
 
-/// The parameters of a request that asks for something short.
+/// The parameters of a short request.
 fn params(text: &str) -> String {
     serde_json::json!({"model": "claude-haiku-4-5", "max_tokens": 20,
         "messages": [{"role": "user", "content": text}]})
@@ -85,7 +85,7 @@ fn anthropic_conforms_against_the_simulator() {
     });
 }
 
-/// Whatever the provider, this holds.
+/// Checks that hold for every provider.
 async fn conforms(api: &dyn BatchApi) {
     let format = api.format();
     writes_bodies_of_the_announced_length(format);
@@ -133,7 +133,7 @@ fn tells_lines_from_what_is_none(format: &'static dyn BatchFormat) {
     );
 }
 
-/// Creates a batch and waits for its end.
+/// Creates a batch and waits until it has ended.
 async fn creates(api: &dyn BatchApi, ids: &[&'static str]) -> RemoteBatch {
     let batch = api.create(body(api.format(), ids)).await.expect("created");
     assert!(!batch.id.0.is_empty());
@@ -191,7 +191,8 @@ async fn lists_the_newest_first(api: &dyn BatchApi, first: &RemoteBatch, second:
     assert_eq!((ids, rest.has_more), (vec![&first.id], false));
 }
 
-/// A refusal is certain, so that nothing has to be looked for, and is not tried again for ever.
+/// A refused batch is certainly not created, so it is not searched for, and is not tried again
+/// forever.
 fn assert_refused(call: Call, error: &ApiError) {
     assert_eq!((error.call, error.delivery), (call, Delivery::Refused));
     assert!(matches!(error.kind, ApiErrorKind::Provider(_)), "{error}");

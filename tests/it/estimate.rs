@@ -1,8 +1,8 @@
-//! What a plan says a run will cost, compared with what the simulator bills.
+//! The estimated cost of a plan, compared with the simulator's bill.
 //!
-//! The simulator is ours and counts tokens in its own way. So these tests do not measure how near an
-//! estimate is to the API's bill: they show that counting and learning correct an estimate whose
-//! constants do not fit, and that a sample says how far off it may be.
+//! The simulator has its own token count. So these tests do not measure how close an estimate is to
+//! the API's bill: they show that calibration and learning correct an estimate whose constants do
+//! not fit, and that a sample states its margin of error.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::support::Workdir;
 
-/// Tables of the samples: the file, the key, what is asked.
+/// Tables of the samples: the file, the key, the prompt.
 const TABLES: [(&str, &str, &str); 4] = [
     (
         "tickets/tickets.csv",
@@ -84,7 +84,7 @@ fn run(work: &Workdir) -> Value {
         .json()
 }
 
-/// Tokens of all prompts as they were billed.
+/// The billed tokens of all prompts.
 fn billed(manifest: &Value) -> u64 {
     let kinds = [
         "input_tokens",
@@ -150,7 +150,7 @@ fn the_second_plan_is_within_five_percent_of_its_bill() {
         (expected / bill - 1.0).abs() < 0.05,
         "{expected} estimated, {bill} billed"
     );
-    // What the run was planned with stands beside its bill.
+    // The manifest has the estimate next to the bill.
     assert_eq!(dollars(&manifest, "/estimate/billed"), bill);
     assert!((dollars(&manifest, "/estimate/expected") / bill - 1.0).abs() < 0.05);
     let said = work.rowmill(&["plan", "job.toml", "--simulate"]).expect(0);
@@ -206,13 +206,13 @@ fn what_cannot_be_read_of_what_was_learned_is_told_and_left_aside() {
         let said = work
             .rowmill(&["plan", "job.toml", "--simulate", "--json"])
             .expect(0)
-            .says("what earlier runs showed is not used");
+            .says("the statistics of earlier runs are not used");
         assert_eq!(
             said.json()["plan"]["estimate"]["fit"]["basis"]["from"],
             "constants"
         );
     }
-    // The next run writes a good one over it.
+    // The next run replaces it with a valid file.
     run(&work);
     assert_eq!(
         plan(&work, &[])["plan"]["estimate"]["fit"]["basis"]["from"],
@@ -234,7 +234,7 @@ fn a_real_plan_knows_nothing_of_simulated_runs() {
     );
 }
 
-/// A job over so many rows of very different lengths.
+/// A job over N rows of very different lengths.
 fn long_and_short(rows: usize) -> Workdir {
     let work = Workdir::new().with_rows(0);
     let mut text = String::from("id,body\n");
@@ -249,8 +249,8 @@ fn long_and_short(rows: usize) -> Workdir {
     work
 }
 
-/// How far a sample's figures are off the whole plan's, and how far it says they may be, both in
-/// thousandths of the sample's.
+/// The error of a sample's figures compared with the full plan, and the margin that it states, both
+/// in thousandths of the sample's figures.
 fn held_against(whole: &Value, sample: &Value) -> [(u64, u64); 2] {
     let [tokens, money] = [
         "/plan/estimate/tokens/prompts/expected",
@@ -408,8 +408,14 @@ fn a_sample_says_what_it_is_and_what_it_does_not_know() {
         );
     }
     for (with, why) in [
-        (["--out", "runs/kept"], "has every request in it"),
-        (["--calibrate", "20"], "by the text of every request"),
+        (
+            ["--out", "runs/kept"],
+            "a saved plan contains every request",
+        ),
+        (
+            ["--calibrate", "20"],
+            "calibration selects rows from all requests",
+        ),
     ] {
         let args = [
             &["plan", "job.toml", "--simulate", "--sample", "300"][..],
@@ -418,7 +424,10 @@ fn a_sample_says_what_it_is_and_what_it_does_not_know() {
         .concat();
         work.rowmill(&args)
             .expect(2)
-            .says(&format!("`--sample` cannot go together with `{}`", with[0]))
+            .says(&format!(
+                "`--sample` cannot be used together with `{}`",
+                with[0]
+            ))
             .says(why);
     }
     work.rowmill(&["plan", "job.toml", "--seed", "3"])

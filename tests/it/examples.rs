@@ -1,4 +1,4 @@
-//! The programs in `examples/`, run as a reader would run them.
+//! Runs the programs in `examples/`.
 
 use rowmill::engine::RunOutcome;
 

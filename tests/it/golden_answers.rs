@@ -1,20 +1,20 @@
-//! Golden answers: result lines as they come, and exactly the table they become.
+//! Golden answers: result lines, and the exact table that they give.
 //!
-//! One folder a case under `tests/it/golden/answers/`; a new case needs no Rust:
+//! One folder per case under `tests/it/golden/answers/`; a new case needs no Rust:
 //!
 //! ```text
-//!  job.toml        the job, with whatever files it names beside it
-//!  results.jsonl   result lines as the API gives them, in any order;
+//!  job.toml        the job, with the files that it names
+//!  results.jsonl   result lines in the API's format, in any order;
 //!                  a `custom_id` is the row's key
-//!  table.jsonl     a line a row, as it is read back from the output; left out are a run's columns
-//!                  without a value, and `_rm_request_hash`, `_rm_batch_id` and `_rm_attempt`
-//!  columns.txt     the columns that the answers become or that the job asks for, and their Arrow
-//!                  types as they are read back
-//!  refused.txt     in place of the three, for bad input: what `rowmill check` says on stderr
+//!  table.jsonl     one line per row, as it is read back from the output, without rowmill's columns
+//!                  that have no value, and without `_rm_request_hash`, `_rm_batch_id` and `_rm_attempt`
+//!  columns.txt     the answer columns and the extra columns of the job, and their Arrow types as
+//!                  they are read back
+//!  refused.txt     instead of the three, for bad input: the stderr of `rowmill check`
 //! ```
 //!
-//! `ROWMILL_BLESS=1 cargo test --test it golden_answers` writes the files again; read the
-//! difference before it is committed.
+//! `ROWMILL_BLESS=1 cargo test --test it golden_answers` writes the files again; review the
+//! difference before you commit it.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -162,7 +162,7 @@ fn columns(batch: &RecordBatch, source: &RecordBatch, prefix: &str) -> String {
         .collect()
 }
 
-/// A type with everything in it, and nothing about which of its parts may be null.
+/// A complete type, without the nullability of its parts.
 fn in_words(data_type: &DataType) -> String {
     let inner = |field: &Field| in_words(field.data_type());
     match data_type {

@@ -1,16 +1,16 @@
-//! Golden requests: what a job sends for its rows, byte for byte, or how it is refused.
+//! Golden requests: the exact requests of a job, or the error that refuses it.
 //!
-//! One folder a case under `tests/it/golden/requests/`; a new case needs no Rust:
+//! One folder per case under `tests/it/golden/requests/`; a new case needs no Rust:
 //!
 //! ```text
-//!  job.toml         the job, with whatever files it names beside it
-//!  requests.jsonl   a line a row: {"row":1,"key":"a","params":{…}}, `params` exactly as sent,
+//!  job.toml         the job, with the files that it names
+//!  requests.jsonl   one line per row: {"row":1,"key":"a","params":{…}}, `params` exactly as sent,
 //!                   or {"row":2,"key":"b","unsent":"why"}
-//!  refused.txt      in place of it, for bad input: what `rowmill check` says on stderr
+//!  refused.txt      instead, for bad input: the stderr of `rowmill check`
 //! ```
 //!
-//! `ROWMILL_BLESS=1 cargo test --test it golden_requests` writes the files again; read the
-//! difference before it is committed.
+//! `ROWMILL_BLESS=1 cargo test --test it golden_requests` writes the files again; review the
+//! difference before you commit it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use crate::support::Workdir;
 
-/// A row of `rowmill preview --json`, its request untouched.
+/// A row of `rowmill preview --json`, with its request unchanged.
 #[derive(Deserialize)]
 struct Shown {
     row: u64,
@@ -50,8 +50,8 @@ fn sends_what_the_golden_cases_say() {
     );
 }
 
-/// What differs between a golden file and what was found; with `ROWMILL_BLESS` the file is
-/// rewritten, and nothing does.
+/// The difference between a golden file and the result. With `ROWMILL_BLESS` the file is rewritten,
+/// and there is no difference.
 pub(crate) fn difference(path: &Path, found: &str) -> Option<String> {
     if std::env::var_os("ROWMILL_BLESS").is_some() {
         fs::write(path, found).expect("a golden file");
@@ -119,7 +119,7 @@ fn requests(case: &Path) -> String {
     shown.into_iter().map(line).collect()
 }
 
-/// What `rowmill check` says of a case that it refuses.
+/// The stderr of `rowmill check` for a case that it refuses.
 pub(crate) fn refusal(case: &Path) -> String {
     let finished = copy(case).rowmill(&["check", "job.toml"]);
     if finished.code != 2 {

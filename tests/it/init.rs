@@ -1,4 +1,4 @@
-//! `rowmill init`: every job that it writes is one that `check` takes.
+//! `rowmill init`: every job that it writes passes `check`.
 
 use std::fs::File;
 use std::path::Path;
@@ -150,7 +150,7 @@ fn writes_a_job_that_check_takes_for_every_type() {
     let work = Workdir::new();
     write_parquet(&work, "all.parquet", every_type());
     init_and_check(&work, "all.parquet");
-    // Each by itself: the only column that could be a key or stand in the prompt.
+    // Each alone: the only column that could be a key or be in the prompt.
     for (name, column) in every_type() {
         write_parquet(&work, "one.parquet", vec![(name, column)]);
         init_and_check(&work, "one.parquet");
@@ -234,7 +234,7 @@ fn writes_a_job_that_check_takes_whatever_columns_are_called() {
         }
         work.write("rows.csv", text);
         init_and_check(&work, "rows.csv");
-        // The columns stand beside their names where no text is the obvious one.
+        // Without an obvious text column, the template shows the columns with their names.
         let numbers = names.iter().map(quoted).collect::<Vec<_>>().join(",")
             + "\n"
             + &vec!["1"; names.len()].join(",")
@@ -353,7 +353,7 @@ fn finds_how_quotation_marks_are_written() {
         "{}",
         init.stderr
     );
-    // Where nothing fits, the error is the one of the usual way, with its hint.
+    // If no setting fits, the error is that of the default settings, with its hint.
     work.write("broken.csv", "id,name\n1,\"a, b\" c\n");
     let refused = work
         .rowmill(&["init", "broken.csv", "--out", "broken.toml"])

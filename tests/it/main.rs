@@ -1,8 +1,8 @@
-//! All integration tests in one binary, one file a subject: each test binary links the table engine
+//! All integration tests in one binary, one file per subject: each test binary links the table engine
 //! again.
 //!
 //! A test that installs something or takes minutes is `#[ignore]`d, with the reason; one that needs
-//! what a machine may lack asks `unmet_needs` first, which counts it.
+//! something that a machine may lack asks `unmet_needs` first, which counts it as skipped.
 #![expect(
     clippy::print_stderr,
     reason = "the harness keeps it until a test fails"

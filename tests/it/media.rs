@@ -1,4 +1,4 @@
-//! Pictures, documents and uploaded files, end to end on the simulator.
+//! Images, documents and uploaded files, end to end on the simulator.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use rowmill::simulator::ApiCall;
 
 use crate::support::{Sim, Workdir};
 
-/// A job over a source, whose messages and further keys of `[request]` are given.
+/// A job over a source, with the given messages and further keys of `[request]`.
 fn job(source: &str, key: &str, request: &str) -> String {
     format!(
         r#"[job]
@@ -39,7 +39,7 @@ path = "out.parquet"
     )
 }
 
-/// A PNG of one colour; its pixels are nowhere looked at.
+/// A PNG of one color; its pixels are never read.
 fn png(width: u32, height: u32) -> Vec<u8> {
     let chunk = |name: &[u8], data: &[u8]| {
         [&(data.len() as u32).to_be_bytes()[..], name, data, &[0; 4]].concat()
@@ -59,12 +59,12 @@ fn png(width: u32, height: u32) -> Vec<u8> {
     .concat()
 }
 
-/// Tokens of a picture by the published formula, for one that needs no scaling.
+/// The tokens of an image that needs no scaling, by the published formula.
 fn patches(width: u64, height: u64) -> u64 {
     width.div_ceil(28) * height.div_ceil(28)
 }
 
-/// The photos of the samples, and two empty pictures of known size, by their names.
+/// The photos of the samples, and two empty images of known size, by name.
 fn pictures() -> Vec<(String, Vec<u8>)> {
     let photos = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_data/plants/photos");
     let mut pictures: Vec<_> = fs::read_dir(photos)
@@ -243,7 +243,7 @@ fn the_job_of_the_requests_page_runs() {
         work.parquet("leaves.parquet").column("_rm_status"),
         ["succeeded"; 8]
     );
-    // The other examples are what they are said to be: keys of `[request]` that can be read.
+    // The other examples are valid keys of `[request]`.
     for example in &tomls[1..] {
         let messages = if example.starts_with("content") {
             format!("[[messages]]\nrole = \"user\"\n{example}")
@@ -300,14 +300,14 @@ fn uploads_each_file_once_and_remembers_it() {
     assert_eq!(sim.calls(ApiCall::Upload), 4, "only what is new");
     assert!(!work.path(".rowmill/media/.uploads").exists());
 
-    // A month later the files have expired, and so has what is remembered.
+    // A month later the files and the stored ids have expired.
     sim.set_ahead(31 * 24 * 3_600);
     work.rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(0)
         .says("uploaded 3 files");
     assert_eq!(statuses(&work), ["succeeded"; 3]);
 
-    // Another provider knows nothing of them.
+    // Another provider does not have them.
     let other = Sim::start();
     work.rowmill_at(&other.url(), &["run", "job.toml"])
         .expect(0)
@@ -381,7 +381,7 @@ fn tries_an_upload_again_and_remembers_what_got_through() {
         .says("no more of this")
         .says("no request was sent");
     assert!(
-        failed.stderr.contains("uploaded and remembered"),
+        failed.stderr.contains("uploaded files are kept"),
         "{}",
         failed.stderr
     );
@@ -422,7 +422,7 @@ fn preview_shows_pictures_and_documents_as_a_person_reads_them() {
         .write("job.toml", job("rows.csv", "id", request));
     let shown = work.rowmill(&["preview", "job.toml"]).expect(0).stdout;
     for words in [
-        "[document text, 9 B, titled \"T\", context \"C\", to be cited]",
+        "[document text, 9 B, titled \"T\", context \"C\", with citations]",
         "Body of a",
         "[image png 640x427, 66 B]",
         "[image at https://example.com/a.png]",
@@ -462,8 +462,8 @@ fn follows_no_link_out_of_the_folder_of_the_table() {
     }
 }
 
-/// The promise: 10,000 rows of 150 KB pictures (1.5 GB) under 1 GiB resident.
-/// `ROWMILL_PICTURES=500` for a quick look.
+/// The guarantee: 10,000 rows of 150 KB images (1.5 GB) with less than 1 GiB resident.
+/// `ROWMILL_PICTURES=500` for a quick check.
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "writes 8 GB and takes minutes"]
@@ -505,7 +505,7 @@ fn plans_and_sends_many_pictures_in_bounded_memory() {
     assert!(statuses(&work).iter().all(|status| status == "succeeded"));
 }
 
-/// A picture of so many bytes, which nothing can compress.
+/// An incompressible image of N bytes.
 #[cfg(target_os = "linux")]
 fn noise(bytes: usize) -> Vec<u8> {
     let mut picture = png(640, 427);
@@ -520,7 +520,7 @@ fn noise(bytes: usize) -> Vec<u8> {
     picture
 }
 
-/// Runs a command to its end; gives its exit code and the most memory it had resident, in kB.
+/// Runs a command; returns its exit code and its maximum resident memory, in kB.
 #[cfg(target_os = "linux")]
 fn watched(mut command: Command) -> (i32, u64) {
     let mut child = command

@@ -1,5 +1,5 @@
-//! How messages reach programs: one JSON document on stdout, one JSON object a line on stderr, the
-//! time on text lines; and that sentences for people are made in the command line alone.
+//! Output for programs: one JSON document on stdout, one JSON object per line on stderr, timestamps
+//! on text lines; and that only the command line writes sentences.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -153,7 +153,7 @@ fn every_line_of_a_run_is_json_where_the_log_is_json() {
     assert!(work.path(&format!(".rowmill/test/{run}")).is_dir(), "{run}");
     let ended = of("notice", "ended");
     assert_eq!(ended[0]["counts"]["succeeded"], 4);
-    // The library's own log lines, each with where it comes from.
+    // The library's own log lines, each with its module.
     let calls = lines.iter().filter(|line| line["target"].is_string());
     assert!(
         calls.clone().any(|line| line["call"] == "create batch"),
@@ -182,7 +182,7 @@ fn text_lines_carry_the_time_where_stderr_is_no_terminal() {
     }
 }
 
-/// Source files of the library: all but the command line.
+/// The source files of the library, without the command line.
 fn library_files(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("the sources") {
         let path = entry.unwrap().path();
@@ -235,7 +235,7 @@ fn words_in(source: &str) -> Vec<(usize, String)> {
     words
 }
 
-/// Where a string literal ends that begins the text.
+/// The end of the string literal at the beginning of the text.
 fn end_of_string(text: &str) -> usize {
     let mut is_escaped = false;
     for (at, c) in text.char_indices().skip(1) {

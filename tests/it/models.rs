@@ -1,4 +1,4 @@
-//! The models that are known, and what a provider's list says otherwise.
+//! The model table, and its differences to a provider's list.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use rowmill::catalog::Catalog;
 
 use crate::support::{Sim, Workdir};
 
-/// A provider whose list differs: a limit, the end of a life, a model gone, a model that is new.
+/// A provider with a different list: a limit, a retirement date, a removed model, a new model.
 fn provider() -> Sim {
     let other = r#"
         [models.claude-haiku-4-5]
@@ -51,7 +51,7 @@ fn lists_models_and_tells_all_of_one() {
     let one = work.rowmill(&["models", "claude-sonnet-4-5"]).expect(0);
     assert!(
         one.stdout.contains("deprecated, until 2026-11-30")
-            && one.stdout.contains("from 1,024 tokens on"),
+            && one.stdout.contains("prefixes of 1,024 tokens or more"),
         "{}",
         one.stdout
     );
@@ -92,7 +92,7 @@ fn finds_what_the_provider_lists_otherwise_and_lays_it_over_the_table() {
             said.stdout
         );
     }
-    // What was written is what is used, everywhere.
+    // The written file applies everywhere.
     let one = work
         .rowmill(&["models", "claude-haiku-4-5", "--models", "models.toml"])
         .expect(0)
@@ -118,7 +118,7 @@ fn finds_what_the_provider_lists_otherwise_and_lays_it_over_the_table() {
     work.rowmill(&["plan", "new.toml", "--models", "models.toml"])
         .expect(2)
         .says("no price of the model `claude-haiku-6`");
-    // A file that is there is not replaced, the one in use is brought up to date.
+    // An existing file is not overwritten; the file in use is updated.
     work.rowmill_at(&sim.url(), &["models", "--refresh"])
         .expect(2)
         .says("exists already");

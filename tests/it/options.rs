@@ -22,7 +22,10 @@ fn the_job_of_the_options_page_runs() {
             .expect("a command")
             .split(' ')
             .collect();
-        work.rowmill(&args).expect(0);
+        let done = work.rowmill(&args).expect(0);
+        if args[0] == "run" {
+            done.says("by tag");
+        }
         ran += 1;
     }
     assert_eq!(ran, 3);

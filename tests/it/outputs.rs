@@ -4,9 +4,9 @@
 use std::fs;
 use std::time::Duration;
 
-use rowmill::engine::previous_output::{SetAside, WorseOutput};
 use rowmill::engine::{OutputChange, PlanOptions, ReexportOptions, RowSelection, RunOptions};
 use rowmill::engine::{RunOutcome, RunReport, Target};
+use rowmill::engine::{SetAside, WorseOutput};
 use rowmill::job::JobFile;
 use rowmill::journal::{RunNote, Stage};
 

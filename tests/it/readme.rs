@@ -1,4 +1,4 @@
-//! What the README says is run and compared.
+//! Runs the commands of the README, and compares its tables.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ fn readme() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
 }
 
-/// The commands of a `sh` block under a heading, without remarks.
+/// The commands of the `sh` blocks under a heading, without comments.
 fn commands(heading: &str) -> Vec<String> {
     let text = readme();
     let section = text
@@ -78,12 +78,12 @@ fn commands_for_a_first_job_work_in_their_order() {
     )
     .unwrap();
     let mut ran = 0;
-    for command in commands("A first job of your own") {
+    for command in commands("Your first job") {
         let Some(args) = command.strip_prefix("rowmill ") else {
             continue;
         };
         let args: Vec<&str> = args.split(' ').collect();
-        // Without `--simulate` these need a key; that they ask for one is tested elsewhere.
+        // Without `--simulate` these need a key; other tests check the error.
         let is_offline = matches!(args[0], "init" | "preview" | "check" | "plan")
             && !args.contains(&"--calibrate");
         if is_offline || args.contains(&"--simulate") {
@@ -133,7 +133,7 @@ fn lists_the_columns_that_are_written() {
     assert_eq!(listed.trim(), rowmill::output::documentation().trim());
 }
 
-/// The exit codes that the sources of the command line name: `const NAME: u8 = 0;`.
+/// The exit codes in the sources of the command line: `const NAME: u8 = 0;`.
 fn exit_codes(folder: &Path) -> BTreeSet<u8> {
     let mut codes = BTreeSet::new();
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -1,14 +1,12 @@
-//! The official Python SDK's own types take every request that the golden cases produce, and its
-//! tables of models, parameters and tools are those that the catalog and the checks go by.
+//! The types of the official Python SDK accept every request of the golden cases, and its models,
+//! parameters and tools are those of the catalog and the checks.
 //!
-//! What the SDK says is kept in `tests/data/sdk_facts.json`, with which the table of parameters and
-//! the table of tools are compared offline; here the file is compared with the release it was
-//! written from. `ROWMILL_BLESS=1 cargo test --test it sdk_types -- --ignored` writes it again,
+//! The facts of the SDK are in `tests/data/sdk_facts.json`, with which the tables of parameters and
+//! tools are compared offline; here the file is compared with the release it was written from. `ROWMILL_BLESS=1 cargo test --test it sdk_types -- --ignored` writes it again,
 //! after the version in [`PACKAGES`] was raised.
 //!
-//! The two tests that need the SDK are ignored unless asked for, since they install it from PyPI,
-//! into a virtual environment under the target directory. The workflow for the public host runs
-//! them.
+//! The two tests that need the SDK are ignored by default, because they install it from PyPI, into a
+//! virtual environment under the target directory. The CI workflow runs them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -22,7 +20,7 @@ use serde_json::Value;
 
 use crate::golden_requests::cases;
 
-/// What is installed; pinned, so that a release of theirs changes nothing here by itself.
+/// The installed packages; pinned, so that a new release of the SDK does not break the tests.
 const PACKAGES: [&str; 2] = ["anthropic==2.14.0", "pydantic==2.14.4"];
 
 /// Reads lines `case<tab>custom_id<tab>params` and prints those whose params the SDK's types
@@ -186,7 +184,7 @@ fn the_facts_of_the_sdk_are_those_of_its_pinned_release() {
     }
 }
 
-/// A Python that has the SDK, for all tests of this process; made once, kept under the target
+/// A Python with the SDK, for all tests of this process; installed once, under the target
 /// directory.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
@@ -206,7 +204,7 @@ fn python() -> &'static Path {
                 "there is no Python that can make a virtual environment"
             );
         }
-        // Quick where both are there already in these versions.
+        // Fast if both are already installed in these versions.
         let quietly = [
             "-m",
             "pip",

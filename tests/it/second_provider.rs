@@ -1,5 +1,5 @@
-//! Jobs with another provider: another envelope, other result lines, a minimum of requests, one
-//! model a batch, and none of the optional calls.
+//! Jobs with another provider: another envelope, other result lines, a minimum number of requests,
+//! one model per batch, and none of the optional calls.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) mod custom_provider;
 
 use custom_provider::MemoryProvider;
 
-/// The plan of the test job over some rows, with something changed in the job.
+/// The plan of the test job over some rows, with a change in the job.
 fn plan(rows: usize, change: impl Fn(&str) -> String) -> Result<PlanReport, Error> {
     let work = Workdir::new().with_rows(rows);
     work.write("job.toml", change(&work.read("job.toml")));
@@ -51,7 +51,7 @@ fn takes_a_job_to_its_output() {
     let texts: Vec<String> = (1..=11).map(text).collect();
     assert_eq!(table.column("_rm_text"), texts, "in row order");
 
-    // An engine that does not know the provider does not read its results by another format.
+    // An engine without the provider does not read its results with another format.
     let other = Engine::new(&state).expect("an engine");
     let refused = other.export(&report.folder, &ReexportOptions::default());
     assert!(

@@ -1,5 +1,5 @@
-//! The key goes to the configured origin and nowhere else; paths stay where they belong; a bad
-//! template ends.
+//! The key is sent only to the configured origin; paths cannot leave their folders; an endless
+//! template is stopped.
 
 use crate::support::{JOB, KEY, Sim, Workdir};
 

@@ -1,4 +1,4 @@
-//! One builder for all tests: makes a work directory, rows and a job, runs the binary, reads the
+//! One builder for all tests: creates a work directory, rows and a job, runs the binary, reads the
 //! output.
 
 use std::collections::BTreeMap;
@@ -20,19 +20,19 @@ use rowmill::simulator::{
     ApiCall, RunningSimulator, SimFaults, SimLedger, Simulator, SimulatorSpec,
 };
 
-/// A folder of its own, gone at the end of the test.
+/// A temporary folder, deleted at the end of the test.
 pub(crate) struct Workdir {
     folder: tempfile::TempDir,
 }
 
-/// What a finished command left.
+/// The result of a finished command.
 pub(crate) struct Finished {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// A table as text, for comparing.
+/// A table as text, for comparisons.
 pub(crate) struct Table {
     pub(crate) batch: RecordBatch,
 }

@@ -1,5 +1,4 @@
-//! Templates as a person meets them: what `check` and `preview` say of comparisons, conditions,
-//! nulls and long rows.
+//! What `check` and `preview` report about templates: comparisons, conditions, nulls and long rows.
 
 use crate::support::Workdir;
 

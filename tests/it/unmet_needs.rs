@@ -1,4 +1,4 @@
-//! What some tests need and not every machine has, and how many tests that leaves out here.
+//! Requirements of tests that not every machine meets, and the number of tests skipped here.
 
 #![cfg(unix)]
 
@@ -6,12 +6,12 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// What a test needs of the machine.
+/// A requirement of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     /// To mount a file system of a few bytes.
     Mount,
-    /// To start a process as the first one of a name space, and to list its children.
+    /// To start a process as the first one of a namespace, and to list its children.
     ProcessNamespace,
 }
 
@@ -64,7 +64,7 @@ fn succeeds(command: &mut Command) -> bool {
     silent.status().is_ok_and(|status| status.success())
 }
 
-/// Writes to stderr past the harness, which keeps what a test prints.
+/// Writes to stderr directly, because the harness captures the output of tests.
 #[test]
 fn tests_that_did_not_run_here_are_counted() {
     let unmet: Vec<Need> = Need::ALL

@@ -1,4 +1,4 @@
-//! Runs from a job to its output through the engine, in this process.
+//! Complete runs from a job to its output through the engine, in this process.
 
 use std::time::Duration;
 

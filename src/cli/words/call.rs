@@ -1,4 +1,4 @@
-//! Sentences about calls of the engine that cannot be made as they were typed.
+//! Sentences about calls of the engine that cannot be made with the given arguments.
 
 use rowmill::engine::{Error, NothingToRetry, SampleConflict};
 use rowmill::{provider, simulator};
@@ -15,16 +15,14 @@ pub(crate) fn message(error: &Error) -> Option<String> {
             let (option, why) = match with {
                 SampleConflict::KeptPlan => (
                     "--out",
-                    "a plan that is kept has every request in it, and a sample renders some rows \
-                     only",
+                    "a saved plan contains every request, and a sample renders only some rows",
                 ),
                 SampleConflict::Calibration => (
                     "--calibrate",
-                    "rows are drawn for counting by the text of every request, and a sample \
-                     renders some rows only",
+                    "calibration selects rows from all requests, and a sample renders only some rows",
                 ),
             };
-            format!("`--sample` cannot go together with `{option}`: {why}")
+            format!("`--sample` cannot be used together with `{option}`: {why}")
         }
         _ => return None,
     })
@@ -47,12 +45,13 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
             format!("`rowmill {verb} {}` finishes it", run.display())
         }
         Error::NothingToRetry(nothing) => {
-            summary::ways_out(&nothing.run, &nothing.failures).join("\n  ")
+            let ways = summary::ways_out(&nothing.run, &nothing.failures);
+            return (!ways.is_empty()).then(|| ways.join("\n  "));
         }
         Error::NoCredential {
             base_url: Some(url),
         } => format!(
-            "set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) for {url}; `rowmill sim` takes any \
+            "set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) for {url}; `rowmill sim` accepts any \
              text"
         ),
         Error::NoCredential { base_url: None } => "set ANTHROPIC_API_KEY (or \
@@ -60,7 +59,8 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
             .to_owned(),
         Error::Connect(error) => connect_hint(error).to_owned(),
         Error::Simulator(simulator::Error::Locked { .. }) => {
-            "wait until the other run on the simulator is done, or use another --state".to_owned()
+            "wait until the other run on the simulator has finished, or use another --state"
+                .to_owned()
         }
         Error::Simulator(simulator::Error::Folder { .. }) => {
             "choose another folder with --state".to_owned()
@@ -95,7 +95,7 @@ fn nothing_to_retry(nothing: &NothingToRetry) -> String {
     } = nothing;
     let asked: Vec<&str> = classes.iter().map(|class| class.as_str()).collect();
     let mut message = format!(
-        "no row of the run is of the class {}: nothing was sent again",
+        "no row of the run has the class {}: nothing was sent again",
         asked.join(" or ")
     );
     let there: Vec<String> = failures
@@ -106,16 +106,16 @@ fn nothing_to_retry(nothing: &NothingToRetry) -> String {
     message += &match (there.as_slice(), failures.for_good) {
         ([], 0) if failures.without_room > 0 => {
             format!(
-                "\n  {} cut off and cannot get more room",
+                "\n  {} truncated and cannot get a higher limit",
                 plural(failures.without_room, "row was", "rows were")
             )
         }
-        ([], 0) => "\n  sending its rows again would help none of them".to_owned(),
+        ([], 0) => "\n  sending its rows again would not help".to_owned(),
         ([], n) => format!(
-            "\n  {} for good: sending the same again cannot help",
+            "\n  {} permanently: sending the same request again does not help",
             plural(n, "row failed", "rows failed")
         ),
-        (there, _) => format!("\n  classes that there are: {}", there.join(", ")),
+        (there, _) => format!("\n  classes of failed rows: {}", there.join(", ")),
     };
     if let Some(first) = summary::first_failure(failures) {
         message += &format!("\n  {first}");

@@ -1,11 +1,11 @@
 //! Sentences about the steps of a run: notices, notes, warnings, and what stops a run.
 
-use rowmill::engine::checkpoints::StoppedAtCheckpoint;
-use rowmill::engine::faults::{Causes, FaultCount};
-use rowmill::engine::note::{StepNote, UncertainCause};
-use rowmill::engine::notice::{Notice, WaitReason};
-use rowmill::engine::shared::{CacheVerdict, SharedReport};
+use rowmill::engine::StoppedAtCheckpoint;
 use rowmill::engine::{Action, JobChange, Kept, LongPrompts, RunStanding, Warning};
+use rowmill::engine::{CacheVerdict, SharedReport};
+use rowmill::engine::{Causes, FaultCount};
+use rowmill::engine::{Notice, WaitReason};
+use rowmill::engine::{StepNote, UncertainCause};
 use rowmill::estimate::CacheSplit;
 use rowmill::join::LineCounts;
 use rowmill::journal::CheckpointKind;
@@ -90,8 +90,8 @@ pub(crate) fn notice(notice: &Notice<'_>) -> String {
 
 fn held_back(batch: u32, shortage: &Shortage) -> String {
     format!(
-        "batch {batch} is held back by the budget: it may cost {}, and {} of {} is left ({} spent, \
-         {} reserved)",
+        "batch {batch} is held back by the budget: it may cost {}, and {} of {} is left ({} \
+         spent, {} reserved)",
         usd(shortage.asked),
         usd(shortage.left()),
         usd(shortage.limit),
@@ -138,9 +138,9 @@ fn wait_reason(reason: &WaitReason) -> String {
             "batch {batch} {UNCERTAIN}: looking for it for {} more",
             duration(*left)
         ),
-        WaitReason::Uncertain { batch, left: None } => format!(
-            "batch {batch} {UNCERTAIN}: a batch that may be it has to end first (within 24h)"
-        ),
+        WaitReason::Uncertain { batch, left: None } => {
+            format!("batch {batch} {UNCERTAIN}: waiting for a possible match to end (within 24h)")
+        }
         WaitReason::Refused {
             batch,
             status,
@@ -182,7 +182,7 @@ fn wait_reason(reason: &WaitReason) -> String {
         WaitReason::Checkpoint { batch, .. } => {
             format!("the rest is sent when batch {batch}, the canary, has ended (within 24h)")
         }
-        WaitReason::Budget { batch } => format!("batch {batch} is sent when the budget has room"),
+        WaitReason::Budget { batch } => format!("batch {batch} is sent when the budget allows it"),
         WaitReason::Results { batch, after } => format!(
             "the results of batch {batch} are fetched again in {}",
             duration(*after)
@@ -310,7 +310,7 @@ fn results_note(note: &StepNote) -> String {
     match note {
         StepNote::NotFound { batch, id, results } => format!(
             "{}batch {batch} ({id}) cannot be found for now; the provider accepted it, so rowmill \
-             keeps asking",
+             keeps trying",
             if *results { "the results of " } else { "" }
         ),
         StepNote::ResultsStillThere { batch } => format!(
@@ -421,11 +421,9 @@ pub(crate) fn standing(standing: &RunStanding) -> String {
 pub(crate) fn kept(kept: &Kept, action: &Action) -> String {
     match (kept, action) {
         (Kept::Run(run), _) => standing(run),
-        (Kept::Files { files: 1 }, _) => {
-            "no request was sent; 1 file is uploaded and remembered".to_owned()
-        }
+        (Kept::Files { files: 1 }, _) => "no request was sent; 1 uploaded file is kept".to_owned(),
         (Kept::Files { files }, _) if *files > 0 => format!(
-            "no request was sent; {} files are uploaded and remembered",
+            "no request was sent; {} uploaded files are kept",
             count(*files)
         ),
         (_, Action::ListModels) => "the model table is unchanged".to_owned(),
@@ -452,8 +450,7 @@ pub(crate) fn job_change(change: &JobChange) -> String {
 pub(crate) fn stopped(stopped: &StoppedAtCheckpoint) -> &'static str {
     match stopped.kind {
         CheckpointKind::Prime => {
-            "the request that went first failed with an error that every other request would have \
-             too"
+            "the cache warm-up request failed with an error that every other request would have too"
         }
         CheckpointKind::Canary { .. } => "too many rows of the canary failed",
     }
@@ -788,10 +785,7 @@ mod tests {
         let action = Action::CancelBatch { batch: 1, id };
         let files = |files| kept(&Kept::Files { files }, &Action::UploadFiles);
         assert_eq!(files(0), "nothing was sent");
-        assert_eq!(
-            files(1),
-            "no request was sent; 1 file is uploaded and remembered"
-        );
+        assert_eq!(files(1), "no request was sent; 1 uploaded file is kept");
         let run = RunStanding {
             run: "20261130-1".to_owned(),
             folder: "runs/a".into(),

@@ -40,7 +40,7 @@ fn low(estimate: &Estimate) -> String {
 
 fn expected(estimate: &Estimate) -> String {
     let tokens = match &estimate.fit.basis {
-        FitBasis::Constants => "tokens by the letters of the text".to_owned(),
+        FitBasis::Constants => "tokens estimated from characters".to_owned(),
         FitBasis::Counted { rows } => {
             format!("tokens as counted in {}", plural(*rows, "row", "rows"))
         }
@@ -187,7 +187,7 @@ fn steps(estimate: &Estimate, share: u64) -> String {
 /// The data that an estimate is based on.
 pub(crate) fn basis(estimate: &Estimate) -> String {
     let fit = match &estimate.fit.basis {
-        FitBasis::Constants => "tokens are estimated from letters; --calibrate 200 counts some \
+        FitBasis::Constants => "tokens are estimated from characters; --calibrate 200 counts some \
                                 rows, which is free"
             .to_owned(),
         FitBasis::Counted { rows } => format!(
@@ -373,7 +373,7 @@ pub(crate) fn cache_warning(warning: &CacheWarning) -> String {
 /// A part of what all requests share.
 pub(crate) fn part(part: &PartKind) -> String {
     match part {
-        PartKind::ToolPrompt => "the provider's words on tools".to_owned(),
+        PartKind::ToolPrompt => "the provider's tool prompt".to_owned(),
         PartKind::Tool { name } => format!("tool `{name}`"),
         PartKind::Schema => "schema of the answer".to_owned(),
         PartKind::SystemBlock { number } => format!("system block {number}"),
@@ -398,7 +398,7 @@ pub(crate) fn cause(cause: Cause) -> &'static str {
 
 pub(super) fn history_not_used(path: &Path, cause: &str) -> String {
     format!(
-        "what earlier runs showed is not used: {cause} (`{}`)",
+        "the statistics of earlier runs are not used: {cause} (`{}`)",
         path.display()
     )
 }

@@ -20,7 +20,7 @@ pub(crate) fn run_note(note: &RunNote) -> String {
             format!("the run was planned in `{}` and moved here", from.display())
         }
         RunNote::Copied { from } => format!(
-            "this run is a copy of `{}`, which still exists; resuming both would send and pay for \
+            "this run is a copy of `{}`, which still exists; resuming both would send and bill \
              everything twice",
             from.display()
         ),
@@ -37,7 +37,7 @@ pub(crate) fn run_note(note: &RunNote) -> String {
             batch,
             seconds_left: 0,
         } => format!(
-            "the results of batch {batch} are past their 29 days; collect them now if the provider \
+            "the results of batch {batch} are older than 29 days; collect them now if the provider \
              still has them"
         ),
         RunNote::ResultsExpire {
@@ -129,11 +129,11 @@ pub(crate) fn loss(reason: &LossReason) -> String {
             format!("the provider keeps results for 29 days, and deleted these at {at}")
         }
         LossReason::ResultsNotFound => {
-            "the provider keeps results for 29 days, which are over, and does not find these"
+            "the provider keeps results for 29 days; they are older, and the provider cannot find them"
                 .to_owned()
         }
         LossReason::BatchNotFound => {
-            "the provider does not find the batch, and its 29 days are over".to_owned()
+            "the provider cannot find the batch, and its 29 days are over".to_owned()
         }
         LossReason::Other(text) => text.clone(),
         _ => format!("{reason:?}"),
@@ -158,7 +158,7 @@ pub(crate) fn unclean(batch: u32, counts: &LineCounts) -> String {
     };
     format!(
         "the results of batch {batch} are incomplete or damaged: {} missing, {} repeated, {} of \
-         other requests, {} cut off, {} unreadable{too_long}; they are kept as they came",
+         other requests, {} cut off, {} unreadable{too_long}; they are saved as received",
         count(*missing),
         count(*duplicates),
         count(*foreign),
@@ -171,29 +171,29 @@ pub(crate) fn unclean(batch: u32, counts: &LineCounts) -> String {
 pub(crate) fn next_action(action: &NextAction) -> Option<String> {
     Some(match action {
         NextAction::Nothing => return None,
-        NextAction::Run { run } => format!("rowmill run {} sends the rest", run.display()),
+        NextAction::Run { run } => format!("`rowmill run {}` sends the rest", run.display()),
         NextAction::ResolveDoubt { run } => format!(
-            "rowmill run {} finds out whether the batch in doubt was created",
+            "`rowmill run {}` finds out whether the uncertain batch was created",
             run.display()
         ),
         NextAction::Collect {
             run,
             abandoned: false,
-        } => format!("rowmill collect {}", run.display()),
+        } => format!("`rowmill collect {}`", run.display()),
         NextAction::Collect {
             run,
             abandoned: true,
         } => format!(
-            "rowmill collect {} fetches what was sent before the run was given up",
+            "`rowmill collect {}` fetches the results of the abandoned run",
             run.display()
         ),
         NextAction::Decide { run } => format!(
-            "look at the first results; rowmill run {run} --ignore-canary sends the rest, rowmill \
-             cancel {run} does not",
+            "check the first results; `rowmill run {run} --ignore-canary` sends the rest, `rowmill \
+             cancel {run}` cancels it",
             run = run.display()
         ),
         NextAction::ReviewFailures { run } => format!(
-            "look at the failures; lower `output.min_success` or retry, then rowmill collect {}",
+            "check the failures; lower `output.min_success` or retry, then `rowmill collect {}`",
             run.display()
         ),
         NextAction::Other(text) if text.starts_with("none") => return None,
@@ -218,7 +218,7 @@ pub(crate) fn judged(kind: CheckpointKind, verdict: Verdict, reason: &VerdictRea
 /// Why a checkpoint was judged as it was; a line for each thing that was found.
 pub(crate) fn verdict_reason(reason: &VerdictReason) -> String {
     match reason {
-        VerdictReason::Overruled => "the rest is sent nevertheless, as you asked".to_owned(),
+        VerdictReason::Overruled => "overruled: the rest is sent, as requested".to_owned(),
         VerdictReason::NotEnded { waited_seconds } => format!(
             "it has not ended after {}, so the rest is sent without it",
             duration(std::time::Duration::from_secs(*waited_seconds))
@@ -300,7 +300,7 @@ fn exceeded(exceeded: &ExceededLimit, of: u64) -> String {
         CanaryLimit::Error => ("failed", "canary.max_error"),
         CanaryLimit::Truncated => ("were truncated", "canary.max_truncated"),
         CanaryLimit::Refused => ("were refused by the model", "canary.max_refused"),
-        CanaryLimit::Invalid => ("do not fit the schema", "canary.max_invalid"),
+        CanaryLimit::Invalid => ("do not match the schema", "canary.max_invalid"),
         CanaryLimit::Empty => ("have an empty answer", "canary.max_empty"),
     };
     format!(
@@ -353,7 +353,7 @@ pub(crate) fn output_warning(warning: &OutputWarning) -> String {
         }
         OutputWarning::SameButForCase { first, second } => format!(
             "the input columns `{first}` and `{second}` differ only in letter case; DuckDB, Spark, \
-             Snowflake, BigQuery and other readers of the output take them for one name"
+             Snowflake, BigQuery and other readers of the output treat them as one name"
         ),
         _ => format!("{warning:?}"),
     }
@@ -370,14 +370,14 @@ pub(crate) fn repair(error: &Error) -> Option<&'static str> {
         Error::Line {
             source: LineFault::OtherRun { .. },
             ..
-        } => "put the run's own journal back: the one here belongs to another run",
+        } => "restore the run's own journal: this one belongs to another run",
         Error::Line { .. } | Error::Impossible { .. } => {
             "nothing was sent or changed; restore the file from a copy, or remove by hand the \
              lines that do not belong, after comparing them with the batches the provider lists"
         }
         Error::Damaged { .. } | Error::Contradiction { .. } | Error::NotARun { .. } => {
             "nothing was sent or changed; restore the file from a copy, or move the run's folder \
-             away to plan again (what it has sent is then paid again)"
+             away to plan again (what it has sent is then billed again)"
         }
         Error::Broken { .. } => {
             "free space on the disk or repair it, then run the same command again: what was sent \
@@ -418,6 +418,48 @@ mod tests {
             verdict_reason(&reason),
             "5 of 20 failed: 25%, and `canary.max_error` is 10%\n20 of 20 have an empty answer: \
              100%, and `canary.max_empty` is 0.5%\nthe first error: `api_error`: words"
+        );
+    }
+
+    #[test]
+    fn words_each_limit_of_the_canary() {
+        let exceeds = |limit, rows, max| exceeded(&ExceededLimit { limit, rows, max }, rows);
+        assert_eq!(
+            exceeds(CanaryLimit::Refused, 10, 0.05),
+            "10 of 10 were refused by the model: 100%, and `canary.max_refused` is 5%"
+        );
+        assert_eq!(
+            exceeds(CanaryLimit::Truncated, 12, 0.05),
+            "12 of 12 were truncated: 100%, and `canary.max_truncated` is 5%"
+        );
+        assert_eq!(
+            exceeds(CanaryLimit::Empty, 4, 0.5),
+            "4 of 4 have an empty answer: 100%, and `canary.max_empty` is 50%"
+        );
+    }
+
+    #[test]
+    fn words_why_the_rest_follows_without_the_warm_up() {
+        let late = VerdictReason::NotEnded {
+            waited_seconds: 300,
+        };
+        let said = verdict_reason(&late);
+        assert!(said.ends_with(", so the rest is sent without it"), "{said}");
+    }
+
+    #[test]
+    fn counts_result_lines_that_are_too_long() {
+        let counts = LineCounts {
+            lines: 2,
+            missing: 1,
+            too_long: 1,
+            ..LineCounts::default()
+        };
+        let said = unclean(7, &counts);
+        assert!(said.contains("batch 7"), "{said}");
+        assert!(
+            said.contains("1 missing, 0 repeated") && said.contains(", 1 too long to be read;"),
+            "{said}"
         );
     }
 

@@ -9,7 +9,7 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
     match notice {
         Notice::Resuming { run } => vec![format!("resuming the unfinished run {}", run.display())],
         Notice::PlannedAgain { .. } => vec![
-            "the job has changed since, and nothing of that run was sent: it is planned again"
+            "the job has changed, and nothing of the run was sent yet: it is planned again"
                 .to_owned(),
         ],
         Notice::Uploaded(done) => {
@@ -26,21 +26,18 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
             uploaded.into_iter().chain(known).collect()
         }
         Notice::NothingUncertain => {
-            vec!["no batch is in doubt, so --resubmit-doubtful changes nothing".to_owned()]
+            vec!["no batch is uncertain, so --resubmit-doubtful has no effect".to_owned()]
         }
         Notice::NothingToDo { run, failed } => nothing_to_do(run, *failed),
         Notice::OutputWrittenAgain { change } => vec![
             match change {
-                None => {
-                    "its output is written again, in its own place, from the answers that the \
-                         run keeps"
-                }
+                None => "its output is written again, in its own place, from the saved answers",
                 Some(OutputChange::Gone) => {
-                    "its output is gone, and written again from the answers that the run keeps"
+                    "its output is gone; it is written again from the saved answers"
                 }
                 Some(OutputChange::Replaced) => {
-                    "another run has replaced its output since; it is written again from the \
-                     answers that the run keeps"
+                    "another run has replaced its output; it is written again from the saved \
+                     answers"
                 }
             }
             .to_owned(),
@@ -79,8 +76,8 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
             let kept =
                 old_journal.map(|path| format!("the old journal is kept as {}", path.display()));
             let search = format!(
-                "every batch is looked for in the provider's list; one that is not found within \
-                 {} counts as not created, and `rowmill run` sends it",
+                "searching the provider's list for every batch; one that is not found within {} \
+                 counts as not created, and `rowmill run` sends it",
                 duration(*settle)
             );
             kept.into_iter().chain([search]).collect()
@@ -92,12 +89,12 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
 fn nothing_to_do(run: &std::path::Path, failed: u64) -> Vec<String> {
     let run = run.display();
     let mut lines = vec![format!(
-        "nothing to do: the job has not changed since the run {run} was finished"
+        "nothing to do: the job has not changed since the run {run} finished"
     )];
     if failed > 0 {
         let rows = plural(failed, "row", "rows");
         lines.push(format!(
-            "{rows} of it did not succeed; `rowmill status {run}` and the output say why"
+            "{rows} of it did not succeed; see `rowmill status {run}` and the output"
         ));
     }
     lines

@@ -395,7 +395,7 @@ impl Run {
         self.dir.relative(path)
     }
 
-    /// The next batch to send of those whose attempt `which` takes; none that waits at a gate, none
+    /// The next batch to send of those whose attempt `which` takes; none that waits at a checkpoint, none
     /// whose rows an uncertain batch may carry, and none that the budget holds: with
     /// `on_limit = "stop"` that is every batch once one does not fit.
     pub(crate) fn next_to_send(

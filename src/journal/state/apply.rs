@@ -383,10 +383,10 @@ impl State {
                 && checkpoint.last_verdict() != Some(Verdict::Rescued)
                 && checkpoint.lies_before(batch)
         };
-        match self.gates.iter().find(is_closed) {
+        match self.checkpoints.iter().find(is_closed) {
             Some(checkpoint) => Err(format!(
                 "it cannot be sent before batch {} is judged",
-                checkpoint.gate.batch
+                checkpoint.checkpoint.batch
             )),
             None => Ok(()),
         }
@@ -400,29 +400,33 @@ impl State {
         reason: &VerdictReason,
     ) -> Result<(), String> {
         let place = self
-            .gates
+            .checkpoints
             .iter()
-            .position(|checkpoint| checkpoint.gate.batch == batch)
+            .position(|checkpoint| checkpoint.checkpoint.batch == batch)
             .ok_or("nothing waits for it")?;
         if !self.can_be_judged(place, verdict) {
             return Err(format!("it cannot be judged `{}`", verdict.as_str()));
         }
-        self.gates[place].verdict = Some((at, verdict, reason.clone()));
+        self.checkpoints[place].verdict = Some((at, verdict, reason.clone()));
         Ok(())
     }
 
     fn can_be_judged(&self, place: usize, verdict: Verdict) -> bool {
-        let checkpoint = &self.gates[place];
+        let checkpoint = &self.checkpoints[place];
         match (checkpoint.last_verdict(), verdict) {
             (None, Verdict::Rescued) => true,
             (Some(Verdict::Stopped), Verdict::Overruled) => true,
             (None | Some(Verdict::Rescued), verdict) => {
                 // Checkpoints are judged in order, each by the results of its own batch.
-                let is_next = self.gates[..place].iter().all(CheckpointState::is_open);
+                let is_next = self.checkpoints[..place]
+                    .iter()
+                    .all(CheckpointState::is_open);
                 let is_back = self.is_back(checkpoint);
                 let can = match verdict {
                     Verdict::Passed | Verdict::Stopped => is_back,
-                    Verdict::TimedOut => checkpoint.gate.kind == CheckpointKind::Prime && !is_back,
+                    Verdict::TimedOut => {
+                        checkpoint.checkpoint.kind == CheckpointKind::Prime && !is_back
+                    }
                     Verdict::Overruled | Verdict::Rescued => false,
                 };
                 is_next && can

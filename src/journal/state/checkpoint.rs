@@ -9,7 +9,7 @@ use super::Batch;
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckpointState {
     /// The checkpoint.
-    pub gate: Checkpoint,
+    pub checkpoint: Checkpoint,
     /// The first and the last row of its batch, by `row_index`.
     pub(super) rows: (u64, u64),
     /// When it was judged last, how, and why.
@@ -44,6 +44,6 @@ impl CheckpointState {
         let is_part = || {
             batch.piece.requests > 0 && (self.rows.0..=self.rows.1).contains(&batch.piece.first_row)
         };
-        batch.number() == self.gate.batch || (batch.attempt == 1 && is_part())
+        batch.number() == self.checkpoint.batch || (batch.attempt == 1 && is_part())
     }
 }

@@ -128,7 +128,7 @@ pub struct ImpossibleEvent {
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     batches: Vec<Batch>,
-    gates: Vec<CheckpointState>,
+    checkpoints: Vec<CheckpointState>,
     ids: HashMap<BatchId, u32>,
     events: u64,
     export: Option<ExportRecord>,
@@ -141,16 +141,17 @@ pub struct State {
 impl State {
     /// A run of the planned batches, of which nothing has happened.
     #[must_use]
-    pub fn new(pieces: &[SpooledBatch], gates: &[Checkpoint]) -> State {
-        let piece = |gate: &Checkpoint| pieces.get((gate.batch as usize).wrapping_sub(1));
-        let rows = |gate: &Checkpoint| {
-            piece(gate).map_or((u64::MAX, u64::MAX), |piece| {
+    pub fn new(pieces: &[SpooledBatch], checkpoints: &[Checkpoint]) -> State {
+        let piece =
+            |checkpoint: &Checkpoint| pieces.get((checkpoint.batch as usize).wrapping_sub(1));
+        let rows = |checkpoint: &Checkpoint| {
+            piece(checkpoint).map_or((u64::MAX, u64::MAX), |piece| {
                 (piece.first_row, piece.last_row)
             })
         };
-        let gate = |gate: &Checkpoint| CheckpointState {
-            gate: gate.clone(),
-            rows: rows(gate),
+        let checkpoint = |checkpoint: &Checkpoint| CheckpointState {
+            checkpoint: checkpoint.clone(),
+            rows: rows(checkpoint),
             verdict: None,
         };
         State {
@@ -158,7 +159,7 @@ impl State {
                 .iter()
                 .map(|piece| Batch::new(piece.clone(), 1, None))
                 .collect(),
-            gates: gates.iter().map(gate).collect(),
+            checkpoints: checkpoints.iter().map(checkpoint).collect(),
             ids: HashMap::new(),
             events: 0,
             export: None,
@@ -174,10 +175,10 @@ impl State {
     /// The first event that cannot follow those before it.
     pub fn from_events(
         pieces: &[SpooledBatch],
-        gates: &[Checkpoint],
+        checkpoints: &[Checkpoint],
         entries: &[JournalEntry],
     ) -> Result<State, ImpossibleEvent> {
-        let mut state = State::new(pieces, gates);
+        let mut state = State::new(pieces, checkpoints);
         entries.iter().try_for_each(|entry| state.apply(entry))?;
         Ok(state)
     }

@@ -206,7 +206,7 @@ impl State {
     /// The batches that may be sent next: not sent, and after no checkpoint that is not open.
     pub fn to_send(&self) -> impl Iterator<Item = &Batch> {
         self.left_to(Step::Submit)
-            .filter(|batch| self.gate_before(batch).is_none())
+            .filter(|batch| self.checkpoint_before(batch).is_none())
     }
 
     /// Whether all results that can be had are here.
@@ -277,24 +277,27 @@ impl State {
 impl State {
     /// The checkpoints, in order.
     #[must_use]
-    pub fn gates(&self) -> &[CheckpointState] {
-        &self.gates
+    pub fn checkpoints(&self) -> &[CheckpointState] {
+        &self.checkpoints
     }
 
     /// Whether everything that a checkpoint waits for is back that can come back.
     #[must_use]
-    pub fn is_back(&self, gate: &CheckpointState) -> bool {
+    pub fn is_back(&self, checkpoint: &CheckpointState) -> bool {
         self.batches
             .iter()
-            .filter(|batch| gate.waits_for(batch))
+            .filter(|batch| checkpoint.waits_for(batch))
             .all(|batch| batch.state.next().is_none())
     }
 
     /// Since when the provider has had the batch of a checkpoint, or a part of it, in this
     /// machine's time.
     #[must_use]
-    pub fn known_since(&self, gate: &CheckpointState) -> Option<Timestamp> {
-        let parts = self.batches.iter().filter(|batch| gate.waits_for(batch));
+    pub fn known_since(&self, checkpoint: &CheckpointState) -> Option<Timestamp> {
+        let parts = self
+            .batches
+            .iter()
+            .filter(|batch| checkpoint.waits_for(batch));
         parts
             .filter_map(|batch| Some(batch.remote.as_ref()?.known_since))
             .min()
@@ -302,31 +305,33 @@ impl State {
 
     /// The checkpoint that a batch waits at.
     #[must_use]
-    pub fn gate_before(&self, batch: &Batch) -> Option<&CheckpointState> {
-        self.gates
+    pub fn checkpoint_before(&self, batch: &Batch) -> Option<&CheckpointState> {
+        self.checkpoints
             .iter()
-            .find(|gate| !gate.is_open() && gate.lies_before(batch))
+            .find(|checkpoint| !checkpoint.is_open() && checkpoint.lies_before(batch))
     }
 
     /// Whether a batch waits at a checkpoint.
     #[must_use]
     pub fn waits_at_checkpoint(&self, batch: u32) -> bool {
         self.batch(batch)
-            .is_some_and(|batch| self.gate_before(batch).is_some())
+            .is_some_and(|batch| self.checkpoint_before(batch).is_some())
     }
 
     /// The first checkpoint that is not open and has batches after it that are to be sent.
     #[must_use]
-    pub fn next_gate(&self) -> Option<&CheckpointState> {
+    pub fn next_checkpoint(&self) -> Option<&CheckpointState> {
         let waiting = self
             .left_to(Step::Submit)
-            .filter_map(|batch| self.gate_before(batch));
-        waiting.min_by_key(|gate| gate.gate.batch)
+            .filter_map(|batch| self.checkpoint_before(batch));
+        waiting.min_by_key(|checkpoint| checkpoint.checkpoint.batch)
     }
 
     /// Whether nothing more is sent until a person has decided.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.next_gate().is_some_and(CheckpointState::is_stopped) && self.to_send().next().is_none()
+        self.next_checkpoint()
+            .is_some_and(CheckpointState::is_stopped)
+            && self.to_send().next().is_none()
     }
 }

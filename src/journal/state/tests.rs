@@ -214,26 +214,28 @@ struct Model {
     ids: Vec<BatchId>,
     events: u64,
     is_over: bool,
-    /// What the gate behind the first batch waits for, where there is one, and what became of it.
-    gate: Option<(&'static str, Option<Verdict>)>,
+    /// What the checkpoint behind the first batch waits for, where there is one, and what became of it.
+    checkpoint: Option<(&'static str, Option<Verdict>)>,
 }
 
 impl Model {
-    fn new(gates: &[Checkpoint]) -> Model {
-        let gate = gates.first().map(|gate| (gate.kind.as_str(), None));
+    fn new(checkpoints: &[Checkpoint]) -> Model {
+        let checkpoint = checkpoints
+            .first()
+            .map(|checkpoint| (checkpoint.kind.as_str(), None));
         Model {
             batches: vec!["planned", "planned", "empty"],
             ids: Vec::new(),
             events: 0,
             is_over: false,
-            gate,
+            checkpoint,
         }
     }
 
-    /// Whether the gate takes a verdict.
+    /// Whether the checkpoint takes a verdict.
     fn judges(&self, verdict: Verdict) -> bool {
         use Verdict::{Overruled, Passed, Rescued, Stopped, TimedOut};
-        let Some((kind, so_far)) = self.gate else {
+        let Some((kind, so_far)) = self.checkpoint else {
             return false;
         };
         let is_back = ["collected", "lost", "withdrawn"].contains(&self.batches[0]);
@@ -245,13 +247,13 @@ impl Model {
         }
     }
 
-    /// Whether the second batch waits at the gate; the others lie before it, or have nothing to
+    /// Whether the second batch waits at the checkpoint; the others lie before it, or have nothing to
     /// send.
     fn holds(&self, batch: u32) -> bool {
         let is_shut = |verdict: Option<Verdict>| {
             matches!(verdict, None | Some(Verdict::Stopped | Verdict::Rescued))
         };
-        batch == 2 && self.gate.is_some_and(|(_, verdict)| is_shut(verdict))
+        batch == 2 && self.checkpoint.is_some_and(|(_, verdict)| is_shut(verdict))
     }
 
     /// Where a batch stands after an event; `None` if that cannot happen.
@@ -291,13 +293,13 @@ impl Model {
                 if *batch != 1 || !self.judges(*verdict) {
                     return false;
                 }
-                self.gate = self.gate.map(|(kind, _)| (kind, Some(*verdict)));
+                self.checkpoint = self.checkpoint.map(|(kind, _)| (kind, Some(*verdict)));
             }
-            // Whether a gate was open before the journal was lost is not known.
+            // Whether a checkpoint was open before the journal was lost is not known.
             (Event::Intent { batch, .. }, _)
                 if self.holds(*batch)
                     && self
-                        .gate
+                        .checkpoint
                         .is_some_and(|(_, so_far)| so_far != Some(Verdict::Rescued)) =>
             {
                 return false;
@@ -326,8 +328,8 @@ impl Model {
         true
     }
 
-    fn takes_all(gates: &[Checkpoint], entries: &[JournalEntry]) -> Option<Model> {
-        let mut model = Model::new(gates);
+    fn takes_all(checkpoints: &[Checkpoint], entries: &[JournalEntry]) -> Option<Model> {
+        let mut model = Model::new(checkpoints);
         entries
             .iter()
             .all(|entry| model.takes(entry))
@@ -350,7 +352,7 @@ impl Model {
     }
 }
 
-/// No gate, or one of each kind, and a sequence that can happen: at each step one of the events
+/// No checkpoint, or one of each kind, and a sequence that can happen: at each step one of the events
 /// that may follow.
 fn possible() -> impl Strategy<Value = (Vec<Checkpoint>, Vec<JournalEntry>)> {
     let kinds = [
@@ -358,14 +360,14 @@ fn possible() -> impl Strategy<Value = (Vec<Checkpoint>, Vec<JournalEntry>)> {
         Some(CheckpointKind::Prime),
         Some(CheckpointKind::Canary { limits: LIMITS }),
     ];
-    let gates = prop::sample::select(kinds.to_vec()).prop_map(|kind| {
+    let checkpoints = prop::sample::select(kinds.to_vec()).prop_map(|kind| {
         kind.map(|kind| Checkpoint { batch: 1, kind })
             .into_iter()
             .collect()
     });
-    (gates, prop::collection::vec(any::<u16>(), 0..45)).prop_map(
-        |(gates, choices): (Vec<Checkpoint>, Vec<u16>)| {
-            let mut model = Model::new(&gates);
+    (checkpoints, prop::collection::vec(any::<u16>(), 0..45)).prop_map(
+        |(checkpoints, choices): (Vec<Checkpoint>, Vec<u16>)| {
+            let mut model = Model::new(&checkpoints);
             let mut story = Vec::new();
             for choice in choices {
                 let batches = model.batches.len() as u32;
@@ -401,7 +403,7 @@ fn possible() -> impl Strategy<Value = (Vec<Checkpoint>, Vec<JournalEntry>)> {
                     story.push(entry.clone());
                 }
             }
-            (gates, story)
+            (checkpoints, story)
         },
     )
 }
@@ -409,9 +411,9 @@ fn possible() -> impl Strategy<Value = (Vec<Checkpoint>, Vec<JournalEntry>)> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
     #[test]
-    fn says_what_is_left_as_a_plain_model_does((gates, story) in possible()) {
-        let state = State::from_events(&led_pieces(), &gates, &story).unwrap();
-        let model = Model::takes_all(&gates, &story).unwrap();
+    fn says_what_is_left_as_a_plain_model_does((checkpoints, story) in possible()) {
+        let state = State::from_events(&led_pieces(), &checkpoints, &story).unwrap();
+        let model = Model::takes_all(&checkpoints, &story).unwrap();
         prop_assert_eq!(state.what_is_left().collect::<Vec<_>>(), model.left());
         prop_assert_eq!(state.is_collected(), model.left().is_empty());
         prop_assert_eq!(state.stage() == Stage::Abandoned, model.is_over);
@@ -421,14 +423,14 @@ proptest! {
     }
 
     #[test]
-    fn takes_every_beginning_of_what_can_happen((gates, story) in possible(), length in any::<prop::sample::Index>()) {
+    fn takes_every_beginning_of_what_can_happen((checkpoints, story) in possible(), length in any::<prop::sample::Index>()) {
         let beginning = &story[..length.index(story.len() + 1)];
-        prop_assert!(State::from_events(&led_pieces(), &gates, beginning).is_ok());
+        prop_assert!(State::from_events(&led_pieces(), &checkpoints, beginning).is_ok());
     }
 
     #[test]
     fn judges_damaged_sequences_as_a_plain_model_does(
-        (gates, story) in possible(),
+        (checkpoints, story) in possible(),
         place in any::<prop::sample::Index>(),
         other in any::<prop::sample::Index>(),
         damage in 0..5,
@@ -447,7 +449,7 @@ proptest! {
         if renumbered {
             story = entries(story.into_iter().map(|entry| entry.event).collect());
         }
-        prop_assert_eq!(State::from_events(&led_pieces(), &gates, &story).is_ok(), Model::takes_all(&gates, &story).is_some());
+        prop_assert_eq!(State::from_events(&led_pieces(), &checkpoints, &story).is_ok(), Model::takes_all(&checkpoints, &story).is_some());
     }
 }
 
@@ -706,7 +708,7 @@ fn keeps_what_later_steps_need() {
 }
 
 #[test]
-fn holds_what_lies_behind_a_gate_until_it_is_judged() {
+fn holds_what_lies_behind_a_checkpoint_until_it_is_judged() {
     let pieces: Vec<SpooledBatch> = (1..)
         .zip([1, 3, 4])
         .map(|(number, requests)| piece(number, requests))
@@ -721,7 +723,7 @@ fn holds_what_lies_behind_a_gate_until_it_is_judged() {
             ..piece
         })
         .collect();
-    let gates = [
+    let checkpoints = [
         Checkpoint {
             batch: 1,
             kind: CheckpointKind::Prime,
@@ -759,7 +761,8 @@ fn holds_what_lies_behind_a_gate_until_it_is_judged() {
         verdict,
         reason: VerdictReason::NoResult,
     };
-    let state = |events: &[Event]| State::from_events(&pieces, &gates, &entries(events.to_vec()));
+    let state =
+        |events: &[Event]| State::from_events(&pieces, &checkpoints, &entries(events.to_vec()));
     let next = |events: &[Event]| {
         state(events)
             .unwrap()
@@ -779,8 +782,8 @@ fn holds_what_lies_behind_a_gate_until_it_is_judged() {
     assert_eq!(
         state(&story)
             .unwrap()
-            .next_gate()
-            .map(|gate| gate.gate.batch),
+            .next_checkpoint()
+            .map(|checkpoint| checkpoint.checkpoint.batch),
         Some(1)
     );
     assert_eq!(

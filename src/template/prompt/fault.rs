@@ -37,7 +37,7 @@ pub enum PromptFault {
     #[error("there is no message for this row")]
     Nothing,
     /// A picture or document cannot be sent.
-    #[error("{part} cannot be made for this row: {fault}")]
+    #[error("{part} cannot be created for this row: {fault}")]
     Media {
         /// Which block.
         part: String,
