@@ -627,7 +627,7 @@ fn names_file_and_line_of_a_damaged_journal() {
     let newer = lines[2].replacen(r#"{"v":2"#, r#"{"v":3"#, 1);
     let cases = [
         (
-            replaced(1, &lines[0].replacen("1", "2", 1)),
+            replaced(1, &lines[0].replacen("2", "3", 1)),
             "line 1 of the journal",
             "it has the format version 3",
         ),

@@ -935,7 +935,7 @@ fn the_binary_says_what_is_left_to_do() {
     let args = ["submit", "job.toml", "--resubmit-doubtful"];
     work.rowmill_at(&sim.url(), &args)
         .expect(7)
-        .says("no batch is in doubt");
+        .says("no batch is uncertain");
     work.rowmill_at(&sim.url(), &args)
         .expect(5)
         .says("as requested");

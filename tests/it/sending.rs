@@ -531,13 +531,17 @@ fn the_binary_says_what_is_sent_and_what_is_not() {
             job: "",
             args: &["run", "job.toml", "--deadline", "3s"],
             code: 5,
-            says: &["list batches: `connection`", " now, trying again in "],
+            says: &[
+                "list batches: `connection`",
+                "; failing for ",
+                "s, trying again in ",
+            ],
         },
         Spoken {
             faults: "",
             job: "max_queued_requests = 7\n[budget]\nrun_usd = 0.004\non_limit = 'partial'\n",
             args: run,
-            code: 6,
+            code: 3,
             says: &["is held back by the budget: it may cost"],
         },
     ];
