@@ -339,7 +339,7 @@ fn the_screen_says_that_more_room_cannot_help() {
     let said = work
         .rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(3)
-        .says("3 rows were cut off with all the room");
+        .says("3 rows were truncated at the highest limit");
     assert!(
         !said.stderr.contains("--class truncated"),
         "{}",
@@ -355,7 +355,7 @@ fn the_screen_says_that_more_room_cannot_help() {
     ];
     work.rowmill_at(&sim.url(), &retry)
         .expect(2)
-        .says("3 rows were cut off and cannot get more room");
+        .says("3 rows were truncated and cannot get a higher limit");
 }
 
 #[test]
