@@ -102,7 +102,8 @@ fn of_call(error: &Error) -> Option<u8> {
         Error::Simulator(simulator::Error::Locked { .. }) => LOCKED,
         Error::Simulator(simulator::Error::Folder { .. }) => CHANGE,
         Error::Simulator(_) | Error::Runtime(_) => BUG,
-        Error::NotSimulated { .. }
+        Error::WithoutSimulator
+        | Error::NotSimulated { .. }
         | Error::NotFinished { .. }
         | Error::NothingToRetry(_)
         | Error::NoProvider
@@ -151,7 +152,11 @@ fn needs_a_change(error: &Error) -> bool {
         | Error::AlteredResults { .. }
         | Error::MissingResults { .. }
         | Error::OutputIsInput { .. }
-        | Error::OtherOrigin { .. } => true,
+        | Error::OtherOrigin { .. }
+        | Error::OtherProvider { .. }
+        | Error::UnknownProvider { .. }
+        | Error::BatchTooSmall { .. }
+        | Error::OneModelABatch => true,
         _ => false,
     }
 }

@@ -239,7 +239,9 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
         Error::AlteredResults { .. } => "results_altered",
         Error::MissingResults { .. } => "results_missing",
         Error::OutputIsInput { .. } => "output_is_input",
-        Error::OtherOrigin { .. } => "other_provider",
+        Error::OtherOrigin { .. } | Error::OtherProvider { .. } | Error::UnknownProvider { .. } => {
+            "other_provider"
+        }
         Error::StoppedAtCheckpoint(_) => "stopped_at_checkpoint",
         Error::File { .. } => "file",
         Error::Interrupted => "interrupted",
@@ -251,7 +253,7 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
         Error::NoFileStore => "no_file_store",
         Error::NoCredential { .. } => "credentials",
         Error::Connect(_) => "connection_settings",
-        Error::Simulator(_) => "simulator",
+        Error::Simulator(_) | Error::WithoutSimulator => "simulator",
         Error::Runtime(_) => "runtime",
         Error::NoRow { .. } => "no_row",
         Error::SampleWith { .. } => "option_conflict",

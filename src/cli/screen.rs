@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rowmill::engine::create_calls;
-use rowmill::engine::{Notice, Observer};
+use rowmill::engine::{Notice, Observer, StepNote};
 use serde_json::{Map, Value};
 
 use super::args::{Color, Common, LogFormat};
@@ -285,11 +285,16 @@ impl Screen {
                         .message(Level::Warn, Some(WARNING), &text, || fields_of(&notice));
                 }
             }
-            _ if self.quiet => {}
             _ => {
-                for text in words::run::notice(&notice) {
+                let texts = words::run::notice(&notice);
+                for text in texts.iter().filter(|_| !self.quiet) {
                     self.log
-                        .message(Level::Info, None, &text, || fields_of(&notice));
+                        .message(Level::Info, None, text, || fields_of(&notice));
+                }
+                if let Notice::NothingToDo { run, failed } = notice
+                    && failed > 0
+                {
+                    self.warn(words::run::failed_rows(run, failed));
                 }
             }
         }
@@ -299,7 +304,11 @@ impl Screen {
 impl Observer for Screen {
     fn notice(&self, notice: Notice<'_>) {
         match notice {
-            Notice::HeldBack { .. } => self.tell(Level::Warn, Some(WARNING), &notice),
+            // Which batches may be sent again, or twice, is read from the run's files: `--quiet`
+            // does not hide it.
+            Notice::HeldBack { .. } | Notice::Note(StepNote::RunFiles { .. }) => {
+                self.tell(Level::Warn, Some(WARNING), &notice)
+            }
             Notice::Accepted { .. } | Notice::Ended { .. } if !self.quiet => {
                 self.tell(Level::Info, None, &notice)
             }

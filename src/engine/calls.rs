@@ -9,7 +9,7 @@ use crate::journal::{self, AbandonReason, Plan, RunNote, Stage};
 
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
-use super::context::{RunOutcome, Until};
+use super::context::Until;
 use super::finished::Finished;
 use super::notice::Notice;
 use super::options::{
@@ -21,7 +21,7 @@ use super::report::{CancelReport, PlanResult, RunReport};
 use super::setup::Engine;
 use super::start::{NewPlan, Started};
 use super::view::{self, RunView};
-use super::{Error, Run, SampleConflict, leftovers, submit};
+use super::{Error, Run, SampleConflict, drive, leftovers, submit};
 
 /// How long a run is watched that is abandoned, so that its batches end and their cost is known.
 const SETTLE_ABANDONED: Duration = Duration::from_secs(10);
@@ -99,7 +99,7 @@ impl Engine {
         simulated: bool,
         connection: Option<&Connection>,
     ) -> Result<PlanReport, Error> {
-        let observer = self.observer.as_ref();
+        let observer = &self.step_observer();
         let state = self.state.path();
         let calibrate = options.calibrate;
         let inputs = PlanInputs::new(file, compiled, state, simulated, calibrate, observer);
@@ -151,10 +151,7 @@ impl Engine {
         if options.replace_output {
             run.replace_output();
         }
-        let deadline = options
-            .deadline
-            .filter(|_| until == Until::Collected)
-            .map(|deadline| self.clock.now() + deadline);
+        let deadline = options.deadline.map(|deadline| self.after(deadline));
         self.finish(&mut run, &connection, until, deadline)
     }
 
@@ -169,7 +166,7 @@ impl Engine {
         }
         let (until, deadline) = match options.wait {
             None => (Until::LookedOnce, None),
-            Some(wait) => (Until::Fetched, Some(self.clock.now() + wait)),
+            Some(wait) => (Until::Fetched, Some(self.after(wait))),
         };
         self.finish(&mut run, &connection, until, deadline)
     }
@@ -201,7 +198,7 @@ impl Engine {
     }
 
     /// Begins the journal of a run again that was lost, and looks for every batch of it in the
-    /// provider's list. Gives where the old journal is kept, if there was one.
+    /// provider's list. Where the old journal is kept is reported by [`Notice::Rescued`].
     ///
     /// # Errors
     /// [`Error::SoundJournal`] where the journal can be read.
@@ -231,10 +228,11 @@ impl Engine {
             run.abandon(clock.now(), AbandonReason::Requested)?;
             if run.in_flight_or_ended() {
                 // What ends within moments is settled here; the rest is by `collect`.
-                let deadline = Some(clock.now() + SETTLE_ABANDONED);
+                let deadline = Some(self.after(SETTLE_ABANDONED));
                 if let Err(error) = self.look_until(&mut run, &connection, Until::Fetched, deadline)
                 {
                     self.observer.notice(Notice::ResultsNotFetched {
+                        run: run.folder(),
                         reason: super::in_one_line(&error),
                     });
                 }
@@ -244,7 +242,7 @@ impl Engine {
         let asked = asked?;
         Ok(CancelReport {
             asked,
-            run: RunReport::new(&run, RunOutcome::Unfinished, None, clock.now()),
+            run: RunReport::new(&run, drive::standing(&run), None, clock.now()),
         })
     }
 

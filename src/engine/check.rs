@@ -78,7 +78,7 @@ impl Engine {
         options.rows.apply(&mut file.job);
         let compiled = CompiledJob::new(&file, self.today(), &self.catalog)?;
         let limits = batch_limits(&file, &compiled, self.limits());
-        let observer = self.observer.as_ref();
+        let observer = &self.step_observer();
         let plan =
             PlanInputs::default().plan(&file, &compiled, self.format(), limits, None, observer)?;
         Ok(report(&file, compiled, plan))

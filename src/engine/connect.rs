@@ -153,10 +153,11 @@ impl Connection {
         runtime: &tokio::runtime::Handle,
     ) -> Result<Connection, Error> {
         let folder = state.join(".simulator");
-        crate::durable::create_private_dir(&folder).map_err(|source| Error::File {
-            doing: "create",
-            path: folder.clone(),
-            source,
+        crate::durable::create_private_dir(&folder).map_err(|cause| {
+            crate::simulator::Error::Folder {
+                folder: folder.clone(),
+                cause,
+            }
         })?;
         let clock = Arc::clone(clock);
         let spec = SimulatorSpec::new(simulator.seed, folder, Arc::new(move || clock.now()));

@@ -272,7 +272,8 @@ fn end(run: &Run, memory: &Memory) -> Result<RunOutcome, Error> {
         .map_or_else(|| Ok(standing(run)), Err)
 }
 
-fn standing(run: &Run) -> RunOutcome {
+/// Where the run stands.
+pub(super) fn standing(run: &Run) -> RunOutcome {
     if run.is_collected() {
         RunOutcome::Complete
     } else if run.state().doubts().next().is_some() {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use crate::estimate::compare::Comparison;
 use crate::join::Totals;
 use crate::outcome::Status;
@@ -10,7 +12,7 @@ use super::failures::Failures;
 use super::previous_output::SetAside;
 
 /// The result of an export.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ExportSummary {
     /// The output; `None` where it is held back because too few rows succeeded.
     pub path: Option<PathBuf>,

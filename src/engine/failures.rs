@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::batch::{SpoolReader, SpoolRows};
 use crate::join::JoinedRow;
 use crate::outcome::Status;
@@ -14,7 +16,7 @@ use super::retry::{Lengths, RetryPolicy};
 use super::{Error, Run};
 
 /// Rows that did not succeed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Failures {
     /// Rows that can be sent again, by class.
     pub by_class: BTreeMap<Class, u64>,
@@ -30,7 +32,7 @@ pub struct Failures {
 }
 
 /// A row that did not succeed, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FirstFailure {
     /// Its place, counted from 0.
     pub row: u64,
@@ -42,6 +44,7 @@ pub struct FirstFailure {
     pub error_type: Option<String>,
     /// The message of the error.
     pub error: Option<String>,
+    #[serde(skip)]
     is_for_good: bool,
 }
 

@@ -52,7 +52,7 @@ impl Engine {
             } else {
                 job_wants.clone()
             };
-            let observer = self.observer.as_ref();
+            let observer = &self.step_observer();
             let exported =
                 export::export(run, &policy, Some(&job_folder), self.clock.now(), observer);
             let exported = match exported {
@@ -115,7 +115,7 @@ impl Engine {
         );
         let batches = retry::all_pieces(&run);
         let planned = retry::plan_retries(&mut run, batches, &policy, self.clock.now())?;
-        let deadline = options.deadline.map(|deadline| self.clock.now() + deadline);
+        let deadline = options.deadline.map(|deadline| self.after(deadline));
         let has_all_now = lacks_results && !run.may_fetch_more(self.clock.now());
         if planned.rows == 0 && !has_all_now {
             return Err(Error::NothingToRetry(Box::new(NothingToRetry {
@@ -161,7 +161,7 @@ impl Engine {
 
     /// Writes the output of an opened run from the answers that it keeps.
     pub(super) fn export_opened(&self, run: &mut Run) -> Result<RunReport, Error> {
-        let observer = self.observer.as_ref();
+        let observer = &self.step_observer();
         // What the run showed was learned when it was exported first.
         let export = |run: &mut Run| {
             export::export(run, &RetryPolicy::none(), None, self.clock.now(), observer)
@@ -197,6 +197,7 @@ impl Engine {
             .and_then(|connection| self.look_once(run, &connection));
         if let Err(error) = fetched {
             self.observer.notice(Notice::ResultsNotFetched {
+                run: run.folder(),
                 reason: super::in_one_line(&error),
             });
         }

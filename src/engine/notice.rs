@@ -182,6 +182,8 @@ pub enum Notice<'a> {
     },
     /// Results that the provider may still have could not be fetched.
     ResultsNotFetched {
+        /// The folder of their run.
+        run: &'a Path,
         /// Why.
         reason: String,
     },

@@ -86,7 +86,8 @@ pub struct RunOptions {
     pub ignore_canary: bool,
     /// Replace the output even where it holds more than the new one.
     pub replace_output: bool,
-    /// Return after this time, finished or not. Submitted batches keep running at the provider.
+    /// Return after this time, counted from when the run is planned or opened, finished or not.
+    /// Submitted batches keep running at the provider.
     pub deadline: Option<Duration>,
 }
 

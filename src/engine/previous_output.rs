@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::AsArray as _;
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
+use serde::Serialize;
 
 use crate::journal;
 use crate::outcome::Status;
@@ -30,7 +31,7 @@ use super::export_options::{INCOMPLETE, SIMULATED};
 use super::export_summary::ExportSummary;
 
 /// An output that was written beside its place, because something better stands there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SetAside {
     /// The place it did not take.
     pub instead_of: PathBuf,
@@ -39,7 +40,8 @@ pub struct SetAside {
 }
 
 /// In which way an output is less than the one that stands at its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WorseOutput {
     /// Its answers come from the simulator, those of the other do not.
     Simulated,

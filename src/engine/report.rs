@@ -49,7 +49,6 @@ pub struct RunReport {
     /// The run in the shape that is kept as `manifest.json`.
     pub manifest: Manifest,
     /// What the export came to; `None` where nothing was exported by this call.
-    #[serde(skip)]
     pub summary: Option<ExportSummary>,
     /// What the output looks like.
     pub output: OutputShape,
@@ -228,7 +227,7 @@ pub struct CancelReport {
 }
 
 /// Why no row can be retried.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct NothingToRetry {
     /// The classes that were asked for.
     pub classes: Vec<Class>,

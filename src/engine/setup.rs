@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -24,7 +25,9 @@ use super::{BudgetContext, Error, Run, Warning};
 ///
 /// An engine is set up once and used for any number of jobs, one call at a time or from several
 /// threads; runs are locked, so two calls never work on the same one. All methods block until they
-/// are done, and drive their own runtime: from async code, call them on a blocking thread.
+/// are done, and drive their own runtime: from async code, call them on a blocking thread. The
+/// simulator of a state directory serves one call at a time; a second one gets
+/// [`Error::Simulator`].
 ///
 /// ```no_run
 /// use rowmill::engine::{Engine, RunOptions, Target};
@@ -111,7 +114,9 @@ impl Engine {
         self
     }
 
-    /// Sets the signal that asks to stop after the current step.
+    /// Sets the signal that asks to stop after the current step. Planning and writing end with
+    /// [`Error::Interrupted`], as where [`Observer::is_stopping`] asks for it; what waits for the
+    /// provider returns [`RunOutcome::Interrupted`].
     #[must_use]
     pub fn with_stop(mut self, stop: StopSignal) -> Engine {
         self.stop = stop;
@@ -228,6 +233,21 @@ impl Engine {
         self.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date()
     }
 
+    /// The time after a duration from now; the last time there is for one that is too long.
+    pub(super) fn after(&self, duration: Duration) -> Timestamp {
+        let now = self.clock.now();
+        now.checked_add(duration).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The observer of the steps that neither send nor wait: it stops them also by the engine's
+    /// signal.
+    pub(super) fn step_observer(&self) -> StepObserver<'_> {
+        StepObserver {
+            observer: self.observer.as_ref(),
+            stop: &self.stop,
+        }
+    }
+
     pub(super) fn notice_opened(&self, run: &Run) {
         self.observer.notice(Notice::Opened {
             run: run.folder(),
@@ -284,6 +304,23 @@ impl Engine {
     ) -> Result<(), Error> {
         let context = self.context(run, connection, StopSignal::never(), None);
         connection.block_on(context.look_for_unknown(run))
+    }
+}
+
+/// Passes notices on, and stops a step when the engine's signal is set.
+pub(super) struct StepObserver<'a> {
+    observer: &'a dyn Observer,
+    stop: &'a StopSignal,
+}
+
+impl Observer for StepObserver<'_> {
+    fn notice(&self, notice: Notice<'_>) {
+        self.observer.notice(notice);
+    }
+
+    fn is_stopping(&self) -> bool {
+        // The observer is asked in any case, since it may count on being asked.
+        self.observer.is_stopping() || self.stop.is_set()
     }
 }
 

@@ -233,7 +233,7 @@ impl Engine {
         new: &NewPlan<'_>,
         connection: Option<&Connection>,
     ) -> Result<PlanReport, Error> {
-        let observer = self.observer.as_ref();
+        let observer = &self.step_observer();
         let inputs = PlanInputs::new(
             file,
             compiled,
@@ -316,7 +316,7 @@ impl Engine {
             self.format(),
             limits,
             None,
-            self.observer.as_ref(),
+            &self.step_observer(),
         )?;
         let api = connection.api().file_store().ok_or(Error::NoFileStore)?;
         let pace = if connection.is_simulated() {

@@ -537,6 +537,9 @@ fn the_screen_says_that_rows_failed_and_that_a_better_output_stays() {
         .expect(3)
         .says("nothing to do")
         .says("4 rows of it did not succeed");
+    work.rowmill_at(&bad.url(), &["run", "job.toml", "--quiet"])
+        .expect(3)
+        .says("4 rows of it did not succeed");
     work.rowmill_at(&bad.url(), &["export", "job.toml"])
         .expect(3)
         .says("stays as it is");

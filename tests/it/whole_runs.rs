@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rowmill::engine::{RunOptions, RunOutcome};
+use rowmill::engine::{Error, PlanOptions, RunOptions, RunOutcome, StopSignal, Target};
 
 use crate::in_process::Bench;
 use crate::support::Workdir;
@@ -48,4 +48,61 @@ fn resumes_after_a_crash_at_its_first_act() {
     crashed.expect_err("a crash");
     assert_eq!(bench.run().unwrap().outcome, RunOutcome::Complete);
     assert!(bench.accepted().values().all(|times| *times == 1));
+}
+
+#[test]
+fn stops_planning_by_its_signal_and_sends_nothing() {
+    let bench = Bench::new(Workdir::new().with_rows(20));
+    let (handle, stop) = StopSignal::new();
+    handle.stop();
+    let engine = bench.engine_with(stop);
+    let job = bench.job();
+    let stopped = engine.run(&job, &RunOptions::default());
+    assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+    let Target::Job(file) = &job else {
+        panic!("a job")
+    };
+    let stopped = engine.plan(file, &PlanOptions::default());
+    assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+    assert!(bench.accepted().is_empty());
+    assert_eq!(bench.run().unwrap().outcome, RunOutcome::Complete);
+    assert!(bench.accepted().values().all(|times| *times == 1));
+}
+
+#[test]
+fn a_deadline_beyond_all_time_is_none() {
+    let bench = Bench::new(Workdir::new().with_rows(3));
+    let options = RunOptions {
+        deadline: Some(Duration::MAX),
+        ..RunOptions::default()
+    };
+    let report = bench.run_with(&options).unwrap();
+    assert_eq!(report.outcome, RunOutcome::Complete);
+}
+
+#[test]
+fn a_report_is_data_with_what_was_exported() {
+    let bench = Bench::new(Workdir::new().with_rows(3));
+    let report = serde_json::to_value(bench.run().unwrap()).unwrap();
+    assert_eq!(report["outcome"], "complete");
+    assert_eq!(report["summary"]["totals"]["rows"], 3);
+    assert_eq!(report["summary"]["failures"]["for_good"], 0);
+}
+
+#[test]
+fn a_canceled_run_reports_where_it_stands() {
+    let bench = Bench::with(
+        Workdir::new().with_rows(3),
+        "",
+        Duration::from_secs(60 * 60),
+    );
+    bench.submit().unwrap();
+    let canceled = bench.cancel(false).unwrap();
+    assert_eq!(canceled.asked, 1);
+    assert_eq!(canceled.run.outcome, RunOutcome::Unfinished);
+    bench.collect(Some(Duration::from_secs(60 * 60))).unwrap();
+    assert_eq!(
+        bench.cancel(false).unwrap().run.outcome,
+        RunOutcome::Complete
+    );
 }

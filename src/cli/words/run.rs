@@ -28,7 +28,10 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
         Notice::NothingUncertain => {
             vec!["no batch is uncertain, so --resubmit-doubtful has no effect".to_owned()]
         }
-        Notice::NothingToDo { run, failed } => nothing_to_do(run, *failed),
+        Notice::NothingToDo { run, .. } => vec![format!(
+            "nothing to do: the job has not changed since the run {} finished",
+            run.display()
+        )],
         Notice::OutputWrittenAgain { change } => vec![
             match change {
                 None => "its output is written again, in its own place, from the saved answers",
@@ -47,9 +50,10 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
                 "{reason}: fetching them again, which costs nothing"
             )]
         }
-        Notice::ResultsNotFetched { reason } => vec![format!(
+        Notice::ResultsNotFetched { run, reason } => vec![format!(
             "results that the provider may still have could not be fetched: {reason}; `rowmill \
-             collect` tries again"
+             collect {}` tries again",
+            run.display()
         )],
         Notice::RetriesPlanned {
             rows,
@@ -86,16 +90,11 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
     }
 }
 
-fn nothing_to_do(run: &std::path::Path, failed: u64) -> Vec<String> {
-    let run = run.display();
-    let mut lines = vec![format!(
-        "nothing to do: the job has not changed since the run {run} finished"
-    )];
-    if failed > 0 {
-        let rows = plural(failed, "row", "rows");
-        lines.push(format!(
-            "{rows} of it did not succeed; see `rowmill status {run}` and the output"
-        ));
-    }
-    lines
+/// A finished run that has nothing to do has rows that did not succeed.
+pub(crate) fn failed_rows(run: &std::path::Path, failed: u64) -> String {
+    format!(
+        "{} of it did not succeed; see `rowmill status {}` and the output",
+        plural(failed, "row", "rows"),
+        run.display()
+    )
 }
