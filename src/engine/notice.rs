@@ -275,7 +275,7 @@ pub enum WaitReason {
 /// Receives what steps report, and tells them when to stop.
 ///
 /// ```
-/// use rowmill::engine::notice::{Notice, Observer};
+/// use rowmill::engine::{Notice, Observer};
 ///
 /// struct Log;
 ///

@@ -177,7 +177,7 @@ fn a_journal_of_a_newer_version_or_of_another_run_is_refused() {
         .says("another nonce");
     work.write(
         "kept/one/journal.jsonl",
-        journal.replace("\"journal\":1", "\"journal\":99"),
+        journal.replace("\"journal\":2", "\"journal\":99"),
     );
     work.rowmill_at(&simulator.url(), &["run", "kept/one"])
         .expect(2)

@@ -251,7 +251,7 @@ fn a_run_that_lost_its_plan_and_its_journal_is_refused_and_nothing_is_paid_again
     // A person may decide that it is gone for good.
     work.rowmill_at(&sim.url(), &["cancel", id, "--abandon"])
         .expect(0)
-        .says("is gone");
+        .says("does not exist any more");
     work.rowmill_at(&sim.url(), &["submit", "job.toml"])
         .expect(5);
 }

@@ -267,7 +267,7 @@ fn hints_go_by_the_cause() {
         .expect(2);
     let refused = refused
         .says("nothing was sent again")
-        .says("2 rows failed for good")
+        .says("2 rows failed permanently")
         .says("prompt is too long");
     assert!(
         !refused.stderr.contains("rowmill retry"),
@@ -463,7 +463,7 @@ fn says_in_plain_words_that_a_port_is_taken() {
         .expect(2);
     failed
         .says(&format!(
-            "cannot listen on {address}: another program listens there already"
+            "cannot listen on {address}: another program is already listening there"
         ))
         .says("--listen");
 }
