@@ -160,3 +160,23 @@ fn needs_a_change(error: &Error) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_provider_needs_a_change_even_of_a_run_that_has_sent() {
+        let error = Error::OtherProvider {
+            planned: "anthropic".to_owned(),
+            given: "other".to_owned(),
+        };
+        let sent = |now| Sent {
+            run: None,
+            ever: true,
+            now,
+        };
+        assert_eq!(of_error(&error, &sent(false)), CHANGE);
+        assert_eq!(of_error(&error, &sent(true)), PROVIDER);
+    }
+}

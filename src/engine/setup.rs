@@ -26,8 +26,8 @@ use super::{BudgetContext, Error, Run, Warning};
 /// An engine is set up once and used for any number of jobs, one call at a time or from several
 /// threads; runs are locked, so two calls never work on the same one. All methods block until they
 /// are done, and drive their own runtime: from async code, call them on a blocking thread. The
-/// simulator of a state directory serves one call at a time; a second one gets
-/// [`Error::Simulator`].
+/// simulator of a state directory serves one call at a time; a second one is refused with
+/// `Error::Simulator`.
 ///
 /// ```no_run
 /// use rowmill::engine::{Engine, RunOptions, Target};

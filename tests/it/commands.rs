@@ -321,6 +321,18 @@ fn quiet_gives_the_path_alone_and_still_tells_what_failed() {
 }
 
 #[test]
+fn quiet_hides_no_warning_about_the_files_of_a_run() {
+    let work = Workdir::new().with_rows(3);
+    work.rowmill(&["plan", "job.toml", "--simulate", "--out", "planned"])
+        .expect(0);
+    std::fs::rename(work.path("planned"), work.path("moved")).unwrap();
+    work.rowmill(&["run", "moved", "--simulate", "-q"])
+        .expect(0)
+        .says("warning: the run was planned in")
+        .says("and moved here");
+}
+
+#[test]
 fn shows_key_text_and_answer_within_the_width_of_the_screen() {
     let work = Workdir::new();
     let long = "넓은 글자와 ".repeat(40);
