@@ -9,6 +9,7 @@ use crate::request::keys::RowKey;
 
 use super::compile::CompiledJob;
 use super::faults::Faults;
+use super::notice::Notice;
 use super::options::PreviewOptions;
 use super::setup::Engine;
 use super::{Error, Warning, in_one_line};
@@ -62,12 +63,19 @@ impl Engine {
         options.rows.apply(&mut file.job);
         let compiled = CompiledJob::new(&file, self.today(), &self.catalog)?;
         let skips = file.job.request.on_row_error == OnRowError::Skip;
-        let rows = rows(&compiled, options, skips)?;
-        if rows.is_empty() && (options.count > 0 || options.key.is_some()) {
-            return Err(Error::NoRow {
+        let is_wanted = options.count > 0 || options.key.is_some();
+        let found = match rows(&compiled, options, skips) {
+            Ok(rows) if rows.is_empty() && is_wanted => Err(Error::NoRow {
                 key: options.key.clone(),
-            });
-        }
+            }),
+            found => found,
+        };
+        let rows = found.inspect_err(|_| {
+            // There is no report that has them, and one of them may be the cause.
+            for warning in &compiled.warnings {
+                self.observer.notice(Notice::Warning(warning));
+            }
+        })?;
         let chosen = compiled.requests.per_row().members();
         Ok(PreviewReport {
             rows,
