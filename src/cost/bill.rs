@@ -13,7 +13,7 @@ use crate::outcome::Status;
 pub struct Bill {
     /// By the batch that was billed, under the provider's id.
     pub by_batch: BTreeMap<Arc<str>, BatchCost>,
-    /// By what became of the row in the end; a row's earlier attempts count where the row does.
+    /// By the result of the row in the end; a row's earlier attempts count where the row does.
     pub by_status: BTreeMap<Status, Money>,
     /// By the label that the job gives its rows; empty where it gives none. Of more than a
     /// thousand, the further ones stand together under `(other tags)`.

@@ -26,7 +26,7 @@ pub struct CacheUse {
 }
 
 impl CacheUse {
-    /// Adds what came back for a request. What is free, or cannot be priced, is left out.
+    /// Adds what was returned for a request. What is free, or cannot be priced, is left out.
     pub fn add(&mut self, catalog: &Catalog, outcome: &Outcome) {
         let (Some(usage), Some(model)) = (&outcome.usage, &outcome.model) else {
             return;

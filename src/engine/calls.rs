@@ -168,7 +168,7 @@ impl Engine {
             run.replace_output();
         }
         let (until, deadline) = match options.wait {
-            None => (Until::LookedOnce, None),
+            None => (Until::PolledOnce, None),
             Some(wait) => (Until::Fetched, Some(self.clock.now() + wait)),
         };
         self.finish(&mut run, &connection, until, deadline)

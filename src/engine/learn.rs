@@ -1,6 +1,6 @@
 //! What a run showed → the history of its job, for the next plan.
 //!
-//! The export reads every row beside its answer, so a [`RunObserver`] records on the way; what it
+//! The export reads every row beside its answer, so a [`RunObserver`] records both; what it
 //! recorded goes into `learned.json` ([`Learned`]) before the run counts as finished, and once for
 //! each run however often the export is repeated.
 

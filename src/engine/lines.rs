@@ -1,6 +1,6 @@
 //! Result lines of several downloads of one batch → each line once.
 //!
-//! A download that ends early is worth what it brought: another one may end elsewhere, or bring the
+//! A download that ends early keeps what it returned: another one may end elsewhere, or return the
 //! lines in another order. A line that came twice, byte for byte, is one line; lines of the same id
 //! that differ are all kept, and counted as repeated later. Half a line, at the end of a download,
 //! is left out.
@@ -14,7 +14,7 @@ use crate::join::MAX_LINE_BYTES;
 
 /// Hands on the lines of all inputs with their line feeds, each once, in the order they come, at
 /// most `most` of them; an input that cannot be read to its end counts as far as it can. `is_whole`
-/// says whether a last line without a line feed is a line all the same. Gives the number of lines
+/// says whether a last line without a line feed still counts as a line. Returns the number of lines
 /// that each input adds.
 pub(crate) fn merge<R: BufRead, E>(
     inputs: Vec<R>,

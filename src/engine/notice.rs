@@ -76,7 +76,7 @@ pub enum Notice<'a> {
         /// What else the run waits for.
         reasons: &'a [WaitReason],
     },
-    /// A call failed and is made again. Reported once it has failed for a moment, and from then on
+    /// A call failed and is retried. Reported once it has failed for a short time, and from then on
     /// for each attempt.
     Retrying {
         /// Why it failed.
@@ -191,7 +191,7 @@ pub enum Notice<'a> {
         rows: u64,
         /// The batches that carry them.
         batches: u32,
-        /// What they cost, where a person asked for the retry.
+        /// What they cost, where the user asked for the retry.
         cost: Option<Bounds>,
     },
     /// The journal of a run was begun again.
@@ -202,7 +202,7 @@ pub enum Notice<'a> {
         #[serde(rename = "settle_seconds", serialize_with = "seconds")]
         settle: Duration,
     },
-    /// Something a person should know, and need not act on.
+    /// Something the user should know, and need not act on.
     Note(&'a StepNote),
 }
 
@@ -270,7 +270,7 @@ pub enum WaitReason {
     },
 }
 
-/// Receives what steps report, and tells them when to stop.
+/// Receives what steps report, and decides when they stop.
 ///
 /// ```
 /// use rowmill::engine::notice::{Notice, Observer};

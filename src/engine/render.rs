@@ -21,7 +21,7 @@ use super::row_warnings::{ContextWindow, PromptFit, RowWarnings};
 /// About the most bytes of requests that are rendered at a time.
 const MAX_BYTES: usize = 16 << 20;
 
-/// So many rows of a record batch are rendered to learn how long the others will be.
+/// Number of rows of a record batch that are rendered to predict the length of the others.
 const PROBES: usize = 16;
 
 /// The rendered rows of a stretch.
@@ -30,13 +30,13 @@ pub(crate) struct RenderedRows {
     pub(crate) rows: RecordBatch,
     /// Each row's place in the source.
     pub(crate) row_index: Vec<u64>,
-    /// Each row's key in words and what was made of it.
+    /// Each row's key in words and its rendered request.
     pub(crate) lines: Vec<RenderedRow>,
     /// The requests' own parts, one behind the other.
     pub(crate) text: Vec<u8>,
     /// Rows that cannot be sent as the job stands.
     pub(crate) faults: Faults,
-    /// What a person should know of the rows.
+    /// What the user should know about the rows.
     pub(crate) row_warnings: RowWarnings,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct RenderedRow {
 pub(crate) struct RenderedRequest {
     pub(crate) custom_id: CustomId,
     pub(crate) hash: RequestHash,
-    /// Where its part stands in [`RenderedRows::text`].
+    /// Where its part is in [`RenderedRows::text`].
     pub(crate) part: Range<usize>,
     /// What it will cost, as far as its own part decides it.
     pub(crate) estimate: RowEstimate,
@@ -307,8 +307,8 @@ mod tests {
     use crate::request::RequestSpec;
     use crate::request::keys::KeySpec;
 
-    /// How many rows are rendered at a time: 1,000 rows of a short cell, with so many bytes of
-    /// template around each.
+    /// How many rows are rendered at a time: 1,000 rows of a short cell, with `N` bytes of template
+    /// around each.
     fn stretches(template_bytes: usize) -> Vec<usize> {
         let cells: ArrayRef = Arc::new(StringArray::from_iter_values(
             (0..1_000).map(|row| row.to_string()),

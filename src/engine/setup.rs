@@ -261,7 +261,7 @@ impl Engine {
         run: &mut Run,
         connection: &Connection,
     ) -> Result<RunOutcome, Error> {
-        self.look_until(run, connection, Until::LookedOnce, None)
+        self.look_until(run, connection, Until::PolledOnce, None)
     }
 
     /// Watches what is in flight until all of it is fetched, or until the deadline.

@@ -109,8 +109,8 @@ impl Uploader<'_> {
         Ok(done)
     }
 
-    /// Uploads files, a few at a time; after a failure no other begins, and those under way come to
-    /// their end.
+    /// Uploads files, a few at a time; after a failure no other begins, and those in progress
+    /// finish.
     async fn send<'w>(
         &self,
         wanted: &'w [PendingUpload],

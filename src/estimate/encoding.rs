@@ -33,7 +33,7 @@ const OUTPUT_EXPECTED: usize = CLASSES + 5;
 const OUTPUT_HIGH: usize = CLASSES + 6;
 const MAX_TOKENS: usize = CLASSES + 7;
 
-/// The estimate of a row as it stands in the spool.
+/// The estimate of a row as stored in the spool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SpooledEstimate<'a> {
     numbers: [u64; NUMBERS],

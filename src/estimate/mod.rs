@@ -18,8 +18,8 @@
 //!   reads, and one token for every byte of a prompt; where tools of the provider add to prompts,
 //!   the whole context window.
 //!
-//! [`Estimate`] holds the facts behind each figure; the sentences about them are made by whoever
-//! shows them.
+//! [`Estimate`] holds the facts behind each figure; the sentences about them are written by the
+//! command line.
 //!
 //! Everything here is pure: no clock, no file, no network. To add something that costs tokens: a
 //! field of [`rows::RowEstimate`] if it belongs to a row, of [`shared::Shared`] if to all.

@@ -222,7 +222,7 @@ impl Stratum {
     }
 }
 
-/// Rows that each stratum gets of so many: [`FEWEST`] where it has them, and of the others each
+/// Rows that each stratum gets of a sample: [`FEWEST`] where it has them, and of the others each
 /// goes where a row would stand for most. **Shape**: the size of each stratum, and the rows that it
 /// has.
 pub(crate) fn shares(rows: usize, strata: &[(u64, usize)]) -> Vec<usize> {

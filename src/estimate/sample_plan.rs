@@ -84,7 +84,7 @@ impl RowSampler {
         }
     }
 
-    /// Counts a row, with the bytes of what its request is made of.
+    /// Counts a row, with the bytes that its request consists of.
     pub(crate) fn note(&mut self, row_index: u64, bytes: u64) {
         let stratum = self.strata.entry(size(bytes)).or_default();
         stratum.rows += 1;

@@ -24,7 +24,7 @@ use crate::cost::{self, Money, Unpriced};
 use crate::outcome::Usage;
 
 /// What a warm-up has to save for the wait to be worth it: a cent. Below that, a table is so small
-/// that whoever runs it waits for it.
+/// that the user waits for it.
 pub(crate) const WORTH_A_WAIT: Money = Money::from_picodollars(10_000_000_000);
 /// No run has more requests.
 const MOST_REQUESTS: u64 = 1 << 32;
@@ -316,8 +316,8 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::estimate::{RequestPrefix, RunHistory};
 
-    /// A job on Haiku 4.5, which caches from 4,096 tokens on, whose system prompt has about so many
-    /// tokens and this mark.
+    /// A job on Haiku 4.5, which caches from 4,096 tokens on, whose system prompt has about this
+    /// many tokens and this mark.
     fn decision(mode: WarmUpMode, tokens: usize, ttl: Option<&str>) -> WarmUpDecision {
         let text = "word ".repeat(tokens * 34 / 50);
         let mark = ttl

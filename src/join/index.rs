@@ -75,7 +75,7 @@ pub struct ResultIndex {
     repeats: Vec<IdSlot>,
 }
 
-/// Where a line stands in the scratch file.
+/// Where a line is in the scratch file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinePlace {
     offset: u64,
@@ -111,7 +111,7 @@ impl ResultIndex {
     /// Reads all result lines of an attempt.
     ///
     /// `expected` are the ids that were sent; `custom_id_of` finds the id of a line; `scratch` is
-    /// an empty file that nobody else uses, best one without a name, and takes the lines of
+    /// an empty file that nothing else uses, best one without a name, and takes the lines of
     /// expected ids.
     ///
     /// **Shape**: memory for 32 bytes an expected id and the longest line, at most

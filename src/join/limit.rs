@@ -41,7 +41,7 @@ pub enum ResultsExcess {
     },
 }
 
-/// Watches a stream of results on its way.
+/// Checks a stream of results while it is read.
 #[derive(Debug, Clone)]
 pub struct ResultsLimit {
     requests: u64,

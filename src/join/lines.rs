@@ -22,9 +22,9 @@ pub(super) struct ResultLine<'l> {
 pub(super) struct LineSplitter {
     /// Longest line that is kept whole, without its line feed.
     most: u64,
-    /// The line under way, as far as it is kept.
+    /// The current line, as far as it is kept.
     line: Vec<u8>,
-    /// Bytes of the line under way.
+    /// Bytes of the current line.
     bytes: u64,
     /// Lines handed on.
     pub(super) lines: u64,

@@ -63,7 +63,8 @@ pub struct Plan {
     /// What all requests have in common.
     pub head: HeadFile,
     /// The batches, numbered from 1 without gaps.
-    pub pieces: Vec<SpooledBatch>,
+    #[serde(rename = "pieces")]
+    pub batches: Vec<SpooledBatch>,
     /// The batches that must be back before those after them are sent, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[serde(rename = "gates")]
@@ -116,7 +117,7 @@ pub struct SourceFile {
     pub path: String,
     /// Its size.
     pub bytes: u64,
-    /// When it was changed last, where the store tells.
+    /// When it was last modified, where the store reports it.
     pub modified: Option<Timestamp>,
 }
 
@@ -144,7 +145,7 @@ pub struct PlanCounts {
     pub filtered: u64,
 }
 
-/// The part that tells whether the rest can be read.
+/// The part that determines whether the rest can be read.
 #[derive(Deserialize)]
 struct Version {
     format: u32,
@@ -217,22 +218,22 @@ impl Plan {
                 what,
             })
         };
-        if let Some((number, piece)) = (1..)
-            .zip(&self.pieces)
-            .find(|(number, piece)| piece.number != *number)
+        if let Some((number, batch)) = (1..)
+            .zip(&self.batches)
+            .find(|(number, batch)| batch.number != *number)
         {
-            return contradiction(format!("batch {} stands in place {number}", piece.number));
+            return contradiction(format!("batch {} stands in place {number}", batch.number));
         }
         let mut first = self.checkpoints.iter().map(|checkpoint| checkpoint.batch);
         if !self.checkpoints.is_sorted_by(|a, b| a.batch < b.batch)
-            || first.any(|batch| batch == 0 || batch as usize > self.pieces.len())
+            || first.any(|batch| batch == 0 || batch as usize > self.batches.len())
         {
             return contradiction(
                 "a checkpoint follows a batch that is not one of the first".to_owned(),
             );
         }
-        let sums = self.pieces.iter().fold((0, 0), |(rows, requests), piece| {
-            (rows + piece.rows, requests + u64::from(piece.requests))
+        let sums = self.batches.iter().fold((0, 0), |(rows, requests), batch| {
+            (rows + batch.rows, requests + u64::from(batch.requests))
         });
         if sums != (self.counts.rows, self.counts.requests) {
             let PlanCounts { rows, requests, .. } = self.counts;

@@ -57,7 +57,7 @@ impl RowChecksum {
             reserved_at,
             settled_at,
         } = entry;
-        // JSON tells where one field ends and the next begins.
+        // JSON separates the fields unambiguously.
         let fields = serde_json::json!([
             run,
             batch,

@@ -174,9 +174,9 @@ impl Default for TruncatedSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub enum MoreTokens {
-    /// So many times what it had.
+    /// A multiple of its limit.
     Factor(u32),
-    /// So many.
+    /// This number.
     Fixed(u32),
 }
 

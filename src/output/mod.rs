@@ -74,8 +74,8 @@ pub use writer::{OutputSummary, OutputWriter};
 /// Why there is no output.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name of the output does not tell its format.
-    #[error("the name `{}` does not tell the format: `output.format` can, as one of {}", .path.display(), Format::words())]
+    /// The format cannot be derived from the name of the output.
+    #[error("the name `{}` has no known extension: set `output.format` to one of {}", .path.display(), Format::words())]
     Format {
         /// The output.
         path: PathBuf,
@@ -165,7 +165,7 @@ pub enum Error {
         /// The target.
         path: PathBuf,
     },
-    /// The target is a device, a pipe or a socket, which a finished file cannot take the place of.
+    /// The target is a device, a pipe or a socket, which a finished file cannot replace.
     #[error("the output `{}` is not an ordinary file", .path.display())]
     NotAFile {
         /// The target.

@@ -8,7 +8,7 @@
 //! **Memory** is bounded whatever the table: at most [`MAX_HASHES`] hashes for all columns together
 //! (about 70 MB) and [`MAX_DISTINCT`] for a column that is known not to be unique. A value of up to
 //! 15 bytes is its own hash, longer ones are hashed to 128 bits, so "unique" is exact. When the
-//! hashes are used up, the widest column is given up first: its uniqueness is then unknown.
+//! hashes are used up, the widest column is dropped first: its uniqueness is then unknown.
 //!
 //! Numbers, dates, booleans and text are profiled; for lists, structs, maps and binary only nulls
 //! are counted. To recognise another kind of text, add it to `kind.rs`.
@@ -82,7 +82,7 @@ pub enum Uniqueness {
     Yes,
     /// A value occurs twice, or is null.
     No,
-    /// Too many values to tell, or a type whose values are not counted.
+    /// Too many values to decide, or a type whose values are not counted.
     Unknown,
 }
 

@@ -1,9 +1,9 @@
 //! Secrets are kept out of what comes from the other side.
 //!
-//! A message is cleaned as a whole ([`redact`]). A body that is handed on as it comes, such as the
-//! results of a batch, is cleaned on its way ([`SecretFilter`]): a provider, or a gateway in front
-//! of it, that repeats the key in a result line would otherwise put it into the saved results, the
-//! output and whatever reads them. Everything else of a body stays as it came, byte for byte.
+//! A message is cleaned as a whole ([`redact`]). A body that is streamed, such as the results of a
+//! batch, is cleaned in transit ([`SecretFilter`]): a provider, or a gateway in front of it, that
+//! repeats the key in a result line would otherwise put it into the saved results, the output and
+//! whatever reads them. Everything else of a body stays as received, byte for byte.
 
 use std::fmt::Write as _;
 

@@ -206,7 +206,7 @@ impl Requests {
     }
 
     /// What all requests share, in the order the model reads it: system blocks, then the blocks of
-    /// leading messages. Tools, which the model reads before, are not among them. A block is text
+    /// the first messages. Tools, which the model reads before, are not among them. A block is text
     /// or, where [`SharedBlock::media`] is not empty, a picture or document.
     #[must_use]
     pub fn shared_text(&self) -> &[SharedBlock] {

@@ -2,7 +2,7 @@
 //! input.
 //!
 //! What comes in is the `[source]` section of a job; what goes out is record batches with the
-//! position of each row. The order is that of the files and their rows. On the way:
+//! position of each row. The order is that of the files and their rows. The steps:
 //!
 //! ```text
 //!   files ── read ──▶ derive ──▶ where ──▶ limit ──▶ batches of at most 8192 rows, about 16 MiB

@@ -228,8 +228,8 @@ pub enum Compression {
     Zstd,
 }
 
-/// What an empty cell of a CSV file is. CSV cannot tell a missing value from an empty text; a
-/// quoted empty cell counts as empty.
+/// What an empty cell of a CSV file is. CSV cannot distinguish a missing value from an empty text;
+/// a quoted empty cell counts as empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EmptyCells {

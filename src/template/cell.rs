@@ -1,6 +1,6 @@
 //! One cell of a table, whatever Arrow type its column has.
 //!
-//! [`cell`] looks through dictionaries and run ends and gives what stands there as one of few
+//! [`cell`] looks through dictionaries and run ends and gives what exists there as one of few
 //! kinds; templates and row keys both start from it, so that a cell reads the same in a prompt and
 //! in a key.
 

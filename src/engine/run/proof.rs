@@ -20,8 +20,8 @@ impl Run {
         is_known || self.not_it.contains(&(batch, id.clone()))
     }
 
-    /// Takes note of a batch of the workspace that is not the one in doubt, by the ids in its
-    /// results: where none carries the run's nonce, it is no batch of the run.
+    /// Records a batch of the workspace that is not the one in doubt, by the ids in its results:
+    /// where none carries the run's nonce, it is no batch of the run.
     pub(crate) fn rule_out_by(&mut self, id: BatchId, batch: u32, ids: &[String]) {
         if ids
             .iter()
@@ -35,7 +35,7 @@ impl Run {
 
     /// Whether results with these ids are those of a batch, with an id that shows it: all that
     /// carry the run's nonce are ids that the batch sends. Rows that are sent again keep their ids,
-    /// so one id alone does not tell the batches of a run apart.
+    /// so one id alone does not distinguish the batches of a run.
     pub(crate) fn proof_of<'i>(
         &self,
         batch: u32,

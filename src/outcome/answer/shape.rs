@@ -225,7 +225,7 @@ impl ShapeReader<'_> {
         }
     }
 
-    /// The one type besides null, declared or told by what else the schema says; `None` if there
+    /// The one type besides null, declared or implied by the rest of the schema; `None` if there
     /// are several or any.
     fn type_of(&self, flat: &FlatSchema) -> Option<&'static str> {
         let declared = flat.types.as_ref().map(|types| {

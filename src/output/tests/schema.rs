@@ -208,7 +208,7 @@ fn tells_the_format_by_the_name() {
         assert_eq!(Format::of(Path::new(name)), format, "{name}");
     }
     let error = OutputSpec::new("a.data").check().unwrap_err();
-    let expected = "the name `a.data` does not tell the format: `output.format` can, as one of \
+    let expected = "the name `a.data` has no known extension: set `output.format` to one of \
         `parquet`, `csv`, `tsv`, `jsonl`, `ipc`";
     assert_eq!(error.to_string(), expected);
     OutputSpec {
@@ -232,7 +232,7 @@ fn tells_the_format_by_the_name() {
         ),
         (
             "a.csv.bz2",
-            "the output `a.csv.bz2` is compressed in another way than gzip or Zstandard, which is \
+            "the output `a.csv.bz2` is compressed with another format than gzip or Zstandard, which is \
              not supported",
         ),
         (

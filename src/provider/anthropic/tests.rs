@@ -683,7 +683,7 @@ async fn doubts_a_create_whose_good_answer_cannot_be_read() {
 
 #[tokio::test]
 async fn knows_whether_a_lost_create_can_have_arrived() {
-    // Nobody listens.
+    // Nothing listens.
     let closed = TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()
@@ -1073,7 +1073,7 @@ async fn child_with_a_proxy_in_its_environment() {
 
 #[test]
 fn asks_no_proxy_for_this_machine() {
-    // A proxy that hears of nobody but the call to another machine.
+    // A proxy that receives only the call to another machine.
     let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", proxy.local_addr().unwrap());
     let heard = std::thread::spawn(move || {

@@ -91,7 +91,7 @@ fn item_of_file<'t>(list: &Field, of_file: &'t Type) -> Option<&'t Type> {
     }
     match repeated.get_fields() {
         // A list of structs with one member in an older file looks the same; the member's name
-        // tells them apart.
+        // distinguishes them.
         [only] if !matches!(item.data_type(), DataType::Struct(members) if members.len() == 1 && members[0].name() == only.name()) => {
             Some(only)
         }
