@@ -100,8 +100,7 @@ impl Packer {
         self
     }
 
-    /// Returns the first batches these sizes, as far as the limits and the number of requests
-    /// allow.
+    /// Gives the first batches these sizes, as far as the limits and the number of requests allow.
     #[must_use]
     pub fn with_first_sizes(mut self, sizes: impl IntoIterator<Item = u32>) -> Packer {
         self.first_sizes.extend(sizes);

@@ -179,7 +179,7 @@ pub struct SpoolRowsBuilder {
 }
 
 impl SpoolRowsBuilder {
-    /// Returns the row that is added next a tag.
+    /// Gives the row that is added next a tag.
     pub fn tag_next(&mut self, tag: Option<&str>) {
         self.next_tag = tag.map(str::to_owned);
     }

@@ -71,7 +71,7 @@ pub struct OverBudget {
     pub high: Money,
     /// Their expected cost.
     pub expected: Money,
-    /// Whether the limit for the run was typed, and is not in the job file.
+    /// Whether the limit for the run was set on the command line, not in the job file.
     pub typed: bool,
     /// Whether batches of the run were sent before.
     pub is_under_way: bool,
@@ -258,7 +258,7 @@ impl Run {
             (Some(EntryState::Reserved), EntryState::Released) => self.release(batch, now),
             // What was billed was paid, even if a rebuilt journal does not have the batch.
             (Some(EntryState::Billed), EntryState::Released) => Ok(()),
-            // A bill that was written is worth more than a journal that was rebuilt.
+            // A bill that was written is worth more than a rebuilt journal.
             (Some(EntryState::Reserved | EntryState::Billed), EntryState::Reserved) => Ok(()),
             (None | Some(EntryState::Released), EntryState::Reserved) => self.admit(batch),
             (Some(EntryState::Billed), EntryState::Billed) => Ok(()),

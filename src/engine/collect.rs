@@ -119,8 +119,8 @@ async fn look_again(
     Ok(())
 }
 
-/// Saves one batch's results; `false` if they cannot be fetched now, or never, or it is time to
-/// leave.
+/// Saves one batch's results; `false` if they cannot be fetched now, or never, or the run is asked
+/// to stop.
 async fn save(
     driver: &Context<'_>,
     run: &mut Run,
@@ -225,8 +225,8 @@ fn take(
     let is_first = !run.is_fetched_again(batch);
     let tries = not_now(driver, run, not_found, batch, DownloadFault::Short(error));
     if is_whole && tries >= TRIES && is_first {
-        // As many lines as the counters report, time and again, and an id without one: the provider
-        // has no more. The download alone is kept as received, unless earlier ones add an id.
+        // As many lines as the counters report, repeatedly, and an id without one: the provider has
+        // no more. The download alone is kept as received, unless earlier ones add an id.
         if counts.missing != together.missing {
             merged.counts.lines = together.lines.max(counts.lines);
             results = merged;
@@ -374,7 +374,7 @@ fn cannot(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     }
 }
 
-/// The batch has ended, and its results are not there: gone for good after their time, else they
+/// The batch has ended, and its results are not there: gone permanently after their time, else they
 /// can be fetched later.
 async fn missing(
     driver: &Context<'_>,
@@ -497,7 +497,7 @@ async fn fetch(
         match taken {
             Ok(chunk) => writer.push(&chunk).map_err(FetchError::Step)?,
             Err(error) => {
-                // The lines so far are worth keeping: another download may bring the rest.
+                // The lines so far are kept: another download may return the rest.
                 broke_off = Some(error);
                 break;
             }

@@ -23,7 +23,7 @@ const NOT_WORTH_TELLING: Duration = Duration::from_millis(1_500);
 const SLOW: Duration = Duration::from_secs(10);
 /// The longest time between two such reports.
 const SLOW_AT_MOST: Duration = Duration::from_secs(60);
-/// How long a call may take that is begun after the deadline.
+/// How long a call may take that starts after the deadline.
 const A_MOMENT: Duration = Duration::from_secs(5);
 
 /// What the steps that wait work with.
@@ -139,8 +139,8 @@ impl Context<'_> {
                 .is_some_and(|deadline| deadline <= self.clock.now())
     }
 
-    /// Waits for a call that can be broken off, until the run stops. A call that is begun after the
-    /// deadline gets a short grace period, so that one poll always completes.
+    /// Waits for a call that can be interrupted, until the run stops. A call that is begun after
+    /// the deadline gets a short grace period, so that one poll always completes.
     pub(crate) async fn unless_leaving<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let Some(deadline) = self.deadline else {
             return self.stop.or(work).await;

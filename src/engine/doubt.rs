@@ -7,7 +7,7 @@
 //!   list, newest first, back to what was there before the first create call of the batch
 //!     ├─ known to this run, or looked into before: passed over
 //!     ├─ of another number of requests: not it
-//!     ├─ ended: the ids in its first results identify it ─▶ adopted, or passed over for good
+//!     ├─ ended: the ids in its first results identify it ─▶ adopted, or ruled out permanently
 //!     └─ not ended, or its results cannot be read: may be it ─▶ checked again
 //!   nothing left that may be it, and searched for during the settling time ─▶ absent: sent again
 //! ```
@@ -15,7 +15,7 @@
 //! **What may be sent meanwhile**: every batch that shares no row with an uncertain one
 //! ([`holds`]). Batches of one attempt share none: they are slices of the table, or pooled from
 //! failed rows, without overlap, and the parts of a split batch replace one that was refused. A
-//! batch of another attempt at rows in the same stretch waits. That the others are sent cannot lead
+//! batch of another attempt at rows in the same range waits. That the others are sent cannot lead
 //! to a wrong adoption or a wrong absence: a batch is adopted by the ids in its results alone,
 //! which no other batch of the same attempt has; a batch of the run whose id is known is never
 //! looked at; and one that is uncertain too is ruled out, for each of the two, by its ids only.

@@ -5,7 +5,7 @@
 //!   └───────────────────────────────── wait, longer each time ◀───────────────────────────────────────────────────────┘
 //! ```
 //!
-//! What stops the sending (a spend limit, a batch that is refused for good) ends the loop only
+//! What stops the sending (a spend limit, a batch that is rejected permanently) ends the loop only
 //! after what has ended was saved; results that cannot be fetched end it only when nothing else is
 //! left. The loop holds nothing that is not in the journal: ended at any point and started again,
 //! it resumes.
@@ -259,7 +259,7 @@ impl Context<'_> {
     }
 }
 
-/// Where the run stands when the run is asked to stop.
+/// Where the run stands when it is asked to stop.
 ///
 /// # Errors
 /// [`Error::Provider`] where results that are there cannot be fetched in full.

@@ -25,7 +25,7 @@ pub struct Failures {
     pub without_room: u64,
     /// Rows that were never sent.
     pub unsent: u64,
-    /// The first row of those for good; of all others, if there is none.
+    /// The first row of the permanent failures; of all others, if there is none.
     pub first: Option<FirstFailure>,
 }
 

@@ -1,10 +1,10 @@
 //! A job, and its runs that are over → the one that has done already what a new run would do.
 //!
-//! Runs are compared by what they send and by what they write: the job with what was typed beside
-//! it, its templates and other files, and the source. The source is known by its files, their sizes
-//! and when they were last modified. Where that is not enough (a pipe, a file that was written
-//! again, rows that name pictures) the planned rows of both runs are compared, one by one: the
-//! keys, the hashes of the requests and the columns kept for the output.
+//! Runs are compared by what they send and by what they write: the job with what was set beside it,
+//! its templates and other files, and the source. The source is known by its files, their sizes and
+//! when they were last modified. Where that is not enough (a pipe, a file that was written again,
+//! rows that name pictures) the planned rows of both runs are compared, one by one: the keys, the
+//! hashes of the requests and the columns kept for the output.
 
 use std::path::{Path, PathBuf};
 

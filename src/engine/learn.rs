@@ -123,7 +123,7 @@ impl RunObserver {
         }
     }
 
-    /// Prepares a stretch of rows by their source columns.
+    /// Prepares a chunk of rows by their source columns.
     pub(crate) fn rows<'a>(
         &'a mut self,
         columns: &'a arrow::array::RecordBatch,
@@ -191,7 +191,7 @@ impl RunObserver {
     }
 }
 
-/// The rows of a stretch, to be observed.
+/// The rows of a chunk, to be observed.
 pub(crate) struct ObservedRows<'a> {
     recording: BatchLengthRecorder<'a>,
     stride: u64,

@@ -12,7 +12,7 @@ use std::io::{BufRead, Read as _};
 
 use crate::join::MAX_LINE_BYTES;
 
-/// Hands on the lines of all inputs with their line feeds, each once, in the order they come, at
+/// Passes on the lines of all inputs with their line feeds, each once, in the order they come, at
 /// most `most` of them; an input that cannot be read to its end counts as far as it can. `is_whole`
 /// says whether a last line without a line feed still counts as a line. Returns the number of lines
 /// that each input adds.

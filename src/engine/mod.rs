@@ -11,7 +11,8 @@
 //! checkpoints a warm-up or canary batch → whether the rest may follow
 //! doubt     a create call without answer → the batch it created, or none   split     a batch too large → smaller ones
 //! downloads results that cannot be fetched for now, while other batches continue
-//! resume    a run of an earlier process → batches of it that its journal does not know      evidence  what its other files record of them
+//! resume    a run of an earlier process → batches of it that its journal does not know
+//! evidence  other files of such a run → the batches that they record
 //! ```
 //!
 //! Every step can be run again: it reads the run's journal, does what is missing, and records it.
@@ -319,8 +320,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The user wanted to stop while rows were planned or written. Nothing was sent by the step,
-    /// and nothing of it is left.
+    /// The user asked to stop while rows were planned or written. Nothing was sent by the step, and
+    /// nothing of it is left.
     #[error("interrupted")]
     Interrupted,
     /// A run of a provider is to be resumed on the simulator.

@@ -34,7 +34,7 @@ pub(super) struct NewRun<'a> {
     pub origin: String,
     /// Whether that is the simulator.
     pub simulated: bool,
-    /// Whether it was typed beside the job which of its rows to take.
+    /// Whether the rows to take were set on the command line.
     pub narrowed: bool,
     /// Most that it may cost, if the user set it.
     pub max_cost: Option<Money>,

@@ -194,7 +194,7 @@ pub enum Notice<'a> {
         /// What they cost, where the user asked for the retry.
         cost: Option<Bounds>,
     },
-    /// The journal of a run was begun again.
+    /// The journal of a run was rebuilt.
     Rescued {
         /// Where the old journal is kept, if there was one.
         old_journal: Option<&'a Path>,
@@ -289,7 +289,7 @@ pub trait Observer: Sync {
     /// Receives a notice. Called from the working threads, often; must be quick.
     fn notice(&self, notice: Notice<'_>);
 
-    /// Whether the step is to stop. Steps that neither send nor wait ask between two stretches of
+    /// Whether the step is to stop. Steps that neither send nor wait ask between two chunks of
     /// rows.
     fn is_stopping(&self) -> bool {
         false

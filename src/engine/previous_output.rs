@@ -51,7 +51,7 @@ pub enum WorseOutput {
         theirs: u64,
     },
     /// The run was canceled, or not all of it was sent, and the existing file is not known to be
-    /// less.
+    /// less complete.
     Unfinished,
 }
 

@@ -21,7 +21,7 @@ use crate::ledger::{self, Ledger, LedgerEntry};
 use super::evidence::{Evidence, Scope};
 use super::{BudgetContext, Error, Run};
 
-/// Begins the journal of a run again, with every batch in doubt. Returns the run, and where the old
+/// Rebuilds the journal of a run, with every batch in doubt. Returns the run, and where the old
 /// journal is kept, if there was one.
 ///
 /// # Errors

@@ -93,7 +93,7 @@ impl ResultsWriter {
 }
 
 /// Finds the lines of saved results by id. With `file_hash` the file must be the one that was
-/// saved; nothing of another is ever handed on.
+/// saved; nothing of another is ever passed on.
 ///
 /// # Errors
 /// [`Error::MissingResults`] and [`Error::AlteredResults`]; [`Error::Join`] where the lines cannot

@@ -132,7 +132,7 @@ impl SharedReport {
     }
 }
 
-/// What splits the cache: the provider keeps what it cached by model, and by what precedes of the
+/// What splits the cache: the provider keeps what it cached by model, and by what precedes the
 /// text.
 ///
 /// **Source**: prompt caching documentation, read 2026-08-22.

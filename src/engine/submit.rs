@@ -282,7 +282,7 @@ fn refused(run: &mut Run, now: Timestamp, batch: u32, error: &ApiError) -> Resul
 }
 
 /// Asks the provider to cancel every batch in flight, and returns their number. What was planned
-/// and not sent stays unsent for good.
+/// and not sent stays unsent permanently.
 ///
 /// # Errors
 /// [`Error::Provider`] when the provider cannot be reached; batches asked before that are recorded.

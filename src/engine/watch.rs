@@ -61,9 +61,9 @@ impl NotFoundTracker {
         now.saturating_sub(since) >= WAIT_404
     }
 
-    /// Whether what is not found now is gone for good: its results are past their time, counted
+    /// Whether what is not found now is gone permanently: its results are past their time, counted
     /// from when this machine knew of the batch, and it has not been found for an hour, or several
-    /// times well apart. A clock that was set wrong, and a single answer, prove nothing.
+    /// times, far apart. A clock that was set wrong, and a single answer, prove nothing.
     ///
     /// # Errors
     /// [`Error::Journal`] when that it was not found cannot be recorded.

@@ -215,8 +215,8 @@ impl ResultIndex {
     }
 }
 
-/// An index in the making, fed with the bytes of a results file as they come, so that the file is
-/// read once: while it is downloaded, or while its hash is checked.
+/// An index that is being built, fed with the bytes of a results file as they come, so that the
+/// file is read once: while it is downloaded, or while its hash is checked.
 #[derive(Debug)]
 pub struct IndexBuilder {
     scratch: LineWriter,

@@ -137,7 +137,7 @@ pub enum Event {
         counts: Counts,
     },
     /// The batch, or its results, was not found after the time for which results are kept. Several
-    /// of these, well apart, are needed before its results count as lost.
+    /// of these, far apart, are needed before its results count as lost.
     NotFound {
         /// The batch.
         batch: u32,

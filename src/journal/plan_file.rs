@@ -78,14 +78,14 @@ pub struct Plan {
     pub limits: Limits,
     /// The output that the job names. A trial is written beside it.
     pub output: PathBuf,
-    /// Whether it was typed beside the job which of its rows to take: then it is a trial, whatever
-    /// comes of it.
+    /// Whether the rows to take were set on the command line: then it is a trial, whatever comes of
+    /// it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub narrowed: bool,
     /// What it was expected to cost, and the date of the prices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
-    /// Most that the run may cost, as it was typed.
+    /// Most that the run may cost, as set on the command line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<Money>,
     /// Where the run was planned; set when the plan is written.

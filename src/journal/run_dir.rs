@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Error, HeadFile, Journal, Lock, Owner, Plan, RunNote, cannot};
 use crate::durable;
 
-/// What the folder of a plan in the making is called, after the run's id.
+/// What the folder of a unfinished plan is called, after the run's id.
 const PLANNING: &str = ".planning";
 
 /// The folder of a run.
@@ -191,7 +191,7 @@ pub fn spool_name(batch: u32) -> String {
 /// rows, and so no batch.
 pub const COLUMNS_NAME: &str = "columns.parquet";
 
-/// Whether the folder is that of a run, be it damaged. Plans in the making are none.
+/// Whether the folder is that of a run, be it damaged. Unfinished plans do not count.
 ///
 /// One that has lost both its plan and its journal is known by its other files: what it sent would
 /// else be paid again.
@@ -212,7 +212,7 @@ fn is_planning(path: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().ends_with(PLANNING))
 }
 
-/// A run in the making, under a name that is not its own yet.
+/// An unfinished run, under a name that is not its own yet.
 ///
 /// Dropped without [`Planning::finish`], it leaves nothing behind.
 #[derive(Debug)]
@@ -269,7 +269,7 @@ impl Planning {
         &self.making
     }
 
-    /// Writes the head, an empty journal and the plan, and returns the run its name. The lock stays
+    /// Writes the head, an empty journal and the plan, and gives the run its name. The lock stays
     /// taken.
     ///
     /// # Errors

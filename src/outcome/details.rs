@@ -47,7 +47,7 @@ pub struct Details {
     pub citations: Option<String>,
     /// The calls of the job's own tools, in the order of the answer.
     pub tool_calls: Vec<ToolCall>,
-    /// The whole message as JSON, as received.
+    /// The whole message as JSON, unchanged.
     pub message: Option<String>,
     /// What kind of refusal it is, such as `cyber`.
     pub refusal_category: Option<String>,

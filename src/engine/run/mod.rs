@@ -84,9 +84,9 @@ pub struct Run {
     /// Batches of the workspace that were looked into, each with the batch in doubt that it is not.
     not_it: HashSet<(u32, BatchId)>,
     /// Batches of the workspace that were looked into, and are not of this run.
-    strangers: HashSet<BatchId>,
+    foreign_batches: HashSet<BatchId>,
     /// Batches in doubt that the user decided to send again.
-    decided: HashSet<u32>,
+    resend_decided: HashSet<u32>,
     /// Batches whose saved results are fetched once more, each with whether what is saved is not to
     /// be trusted.
     again: BTreeMap<u32, bool>,
@@ -110,7 +110,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Opens a run, takes its lock, and brings the ledger in line with it. also returns what the
+    /// Opens a run, takes its lock, and brings the ledger in line with it. Also returns what the
     /// user should know of it, such as a torn last line.
     ///
     /// # Errors
@@ -152,8 +152,8 @@ impl Run {
             head,
             journal,
             not_it: HashSet::new(),
-            strangers: HashSet::new(),
-            decided: HashSet::new(),
+            foreign_batches: HashSet::new(),
+            resend_decided: HashSet::new(),
             again: BTreeMap::new(),
             replaced: HashSet::new(),
             is_new: false,
@@ -174,12 +174,12 @@ impl Run {
     /// Records that the user decided to send again what is in doubt now, and returns the number of
     /// such batches. They are looked for once more, and adopted if they are found.
     pub fn resubmit_doubtful(&mut self) -> usize {
-        self.decided = self.state().doubts().collect();
-        self.decided.len()
+        self.resend_decided = self.state().doubts().collect();
+        self.resend_decided.len()
     }
 
     pub(crate) fn is_decided(&self, batch: u32) -> bool {
-        self.decided.contains(&batch)
+        self.resend_decided.contains(&batch)
     }
 
     /// Records that everything is sent, whatever the results of the first rows.
@@ -220,7 +220,7 @@ impl Run {
         }
     }
 
-    /// Returns the run up: nothing more of it is sent. What was sent can still be fetched.
+    /// Abandons the run: nothing more of it is sent. What was sent can still be fetched.
     ///
     /// # Errors
     /// [`Error::Journal`] when that cannot be recorded.

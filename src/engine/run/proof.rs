@@ -16,7 +16,7 @@ use super::Run;
 impl Run {
     /// Whether a batch of the workspace is known not to be the one in doubt.
     pub(crate) fn is_not(&self, id: &BatchId, batch: u32) -> bool {
-        let is_known = self.state().batch_of(id).is_some() || self.strangers.contains(id);
+        let is_known = self.state().batch_of(id).is_some() || self.foreign_batches.contains(id);
         is_known || self.not_it.contains(&(batch, id.clone()))
     }
 
@@ -29,7 +29,7 @@ impl Run {
         {
             self.not_it.insert((batch, id));
         } else {
-            self.strangers.insert(id);
+            self.foreign_batches.insert(id);
         }
     }
 

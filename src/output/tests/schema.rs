@@ -232,8 +232,8 @@ fn tells_the_format_by_the_name() {
         ),
         (
             "a.csv.bz2",
-            "the output `a.csv.bz2` is compressed with another format than gzip or Zstandard, which is \
-             not supported",
+            "the output `a.csv.bz2` is compressed with another format than gzip or Zstandard, \
+             which is not supported",
         ),
         (
             "-",

@@ -98,7 +98,7 @@ impl Store {
         })
     }
 
-    /// Returns the folder back, even while a call still holds on to the store.
+    /// Gives the folder back, even while a call still holds on to the store.
     pub(super) fn release(&self) {
         // Fails only where the lock is gone already.
         let _ = self.lock.unlock();
