@@ -34,7 +34,8 @@ const OTHER_TAGS: &str = "(other tags)";
 pub struct BatchCost {
     /// By the model that answered.
     pub by_model: BTreeMap<String, Cost>,
-    /// Requests whose cost is unknown: no line came, or the model has no price. They are in no sum.
+    /// Requests whose cost is unknown: no line arrived, or the model has no price. They are in no
+    /// sum.
     #[serde(default)]
     pub unknown: u64,
 }

@@ -112,8 +112,8 @@ pub enum Unpriced {
         /// The id.
         model: String,
     },
-    /// Nothing was counted that can be relied on: no result line came, or its usage is missing or
-    /// cannot be read.
+    /// Nothing was counted that can be relied on: no result line arrived, or its usage is missing
+    /// or cannot be read.
     #[error("the usage is unknown")]
     NoUsage,
 }
@@ -247,8 +247,8 @@ pub fn of_many(
 /// **Source**: batch guide and refusals page, read 2026-08.
 ///
 /// # Errors
-/// As [`of_usage`]; [`Unpriced::NoUsage`] where it is unknown what was used: no line came, or its
-/// usage is missing, cannot be read, or names no input or no output tokens.
+/// As [`of_usage`]; [`Unpriced::NoUsage`] where it is unknown what was used: no line arrived, or
+/// its usage is missing, cannot be read, or names no input or no output tokens.
 pub fn of_outcome(catalog: &Catalog, outcome: &Outcome) -> Result<Cost, Unpriced> {
     if is_never_billed(outcome) {
         return Ok(Cost::ZERO);

@@ -1,9 +1,9 @@
-//! Ended → result lines saved as they came.
+//! Ended → result lines saved as received.
 //!
 //! ```text
 //!   download ─┬─ every id has a line ────────────────────────────▶ saved
 //!             ├─ as many lines as the counters report, an id absent ─▶ again, a few times; then saved: that row is `missing`
-//!             ├─ fewer lines, or broken off ─▶ what came is kept beside what came before; again later, for hours
+//!             ├─ fewer lines, or broken off ─▶ the new lines are kept beside the earlier ones; again later, for hours
 //!             └─ not found ─▶ again later; past the 29 days, and for long: lost
 //! ```
 //!
@@ -191,8 +191,8 @@ fn not_now(
     tries
 }
 
-/// Saves a download if it is all there is, alone or with what came before it; else keeps its lines
-/// for the next one.
+/// Saves a download if it is all there is, alone or with earlier ones; else keeps its lines for the
+/// next one.
 fn take(
     driver: &Context<'_>,
     run: &mut Run,
@@ -264,7 +264,7 @@ fn short(lines: u64, expected: u64) -> ApiError {
     )
 }
 
-/// Results that came, together with those that came before, and whether they are more than before.
+/// New results, together with earlier ones, and whether they are more than before.
 fn with_earlier(
     run: &Run,
     batch: u32,
@@ -416,9 +416,9 @@ pub(crate) fn is_past_retention(driver: &Context<'_>, run: &Run, batch: u32) -> 
     known_since.is_some_and(|(_, since)| between(since, driver.clock.now()) > RETENTION)
 }
 
-/// Gives up what cannot be fetched of a batch's results. Lines that came before are saved; without
-/// any, an empty file takes their place: the rows were sent and no line came back, so they are
-/// `missing`.
+/// Gives up what cannot be fetched of a batch's results. Lines that arrived before are saved;
+/// without any, an empty file takes their place: the rows were sent and no line was returned, so
+/// they are `missing`.
 pub(crate) fn lose(
     driver: &Context<'_>,
     run: &mut Run,
@@ -469,7 +469,7 @@ struct Download {
     broke_off: Option<ApiError>,
 }
 
-/// Fetches the results, and saves and indexes their lines as they come.
+/// Fetches the results, and saves and indexes their lines as they arrive.
 async fn fetch(
     driver: &Context<'_>,
     run: &Run,

@@ -106,7 +106,7 @@ impl<'a> Evidence<'a> {
         Ok(format_of(self.plan, &self.formats)?.envelope())
     }
 
-    /// What a journal lacks whose events come to `state`.
+    /// What a journal lacks whose events result in `state`.
     ///
     /// # Errors
     /// [`Error::Journal`] where what is lacking cannot be rebuilt, so that the run is not to be

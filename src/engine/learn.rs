@@ -155,7 +155,7 @@ impl RunObserver {
         )
     }
 
-    /// What the run showed; nothing where it had no estimate, or no answer came back.
+    /// What the run showed; nothing where it had no estimate, or no answer was returned.
     pub(crate) fn finish(self, run: &Run) -> Option<RunStatistics> {
         let RunSums {
             answered: rows,

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! compile   job → compiled rooms                      plan      → run directory with spooled batches, nothing sent
-//! sample_plan some rows of a huge table → about what all of them will come to
+//! sample_plan some rows of a huge table → an estimate for all of them
 //! calibrate a sample of rows, counted by the provider → a better estimate
 //! submit    spooled batches → accepted batches        watch     accepted → ended
-//! collect   ended → result lines saved as they came   export    saved lines → outcomes → joined rows → output file
+//! collect   ended → saved result lines                export    saved lines → outcomes → joined rows → output file
 //! upload    files that requests name → their ids
 //! drive     the last four in a loop, until done or asked to stop
 //! checkpoints a warm-up or canary batch → whether the rest may follow

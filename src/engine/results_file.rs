@@ -21,7 +21,7 @@ use crate::provider::BatchFormat;
 
 use super::{Error, Run};
 
-/// How fast the lines are compressed: as fast as they come.
+/// How fast the lines are compressed: as fast as they arrive.
 const LEVEL: i32 = 1;
 
 /// Writes the result lines of a batch to a file that has no name yet.

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_whether_a_mark_can_hit() {
+    fn decides_whether_a_mark_can_hit() {
         for (model, words, verdict) in [
             ("claude-haiku-4-5", 100, CacheVerdict::TooShort),
             ("claude-haiku-4-5", 2_000, CacheVerdict::Perhaps),

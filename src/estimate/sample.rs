@@ -55,7 +55,7 @@ impl SampledRow {
     }
 }
 
-/// Draws a sample of rows as they come.
+/// Draws a sample of rows as they arrive.
 #[derive(Debug)]
 pub(crate) struct CalibrationSampler {
     spec: SampleSpec,

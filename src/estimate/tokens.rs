@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_scripts_apart() {
+    fn distinguishes_scripts() {
         let cases = [
             ("word", CharacterClass::Letter),
             ("90210", CharacterClass::Digit),

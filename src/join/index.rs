@@ -4,7 +4,7 @@
 //! they are read, and only their places are kept, in a table sorted by the hash of the id:
 //!
 //! ```text
-//!  slots     id: 128 bits of blake3 │ offset: u64 │ len: u32      32 bytes each, sorted by id; len 0: no line came;
+//!  slots     id: 128 bits of blake3 │ offset: u64 │ len: u32      32 bytes each, sorted by id; len 0: no line arrived;
 //!                                                                 len u32::MAX: it is too long to be read, offset says how long
 //!  repeats   the same, for second and later lines of an id; nearly always empty
 //! ```
@@ -36,7 +36,7 @@ pub struct LineCounts {
     pub duplicates: u64,
     /// Lines of an id that is not expected; kept out.
     pub foreign: u64,
-    /// Ids expected for which no line came.
+    /// Ids expected for which no line arrived.
     pub missing: u64,
     /// 1 if the last line has no end and is no whole JSON; kept out.
     pub torn: u64,
@@ -50,7 +50,7 @@ pub struct LineCounts {
 }
 
 impl LineCounts {
-    /// Whether exactly one line came for each id, and nothing else.
+    /// Whether exactly one line arrived for each id, and nothing else.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let LineCounts {
@@ -182,7 +182,8 @@ impl ResultIndex {
         Ok(table.finish())
     }
 
-    /// The lines of an id, in the order they came, usually one; `None` if the id was not expected.
+    /// The lines of an id, in the order they arrived, usually one; `None` if the id was not
+    /// expected.
     #[must_use]
     pub fn find(&self, custom_id: &str) -> Option<impl Iterator<Item = LinePlace> + use<'_>> {
         let id = hash(custom_id);
@@ -215,7 +216,7 @@ impl ResultIndex {
     }
 }
 
-/// An index that is being built, fed with the bytes of a results file as they come, so that the
+/// An index that is being built, fed with the bytes of a results file as they arrive, so that the
 /// file is read once: while it is downloaded, or while its hash is checked.
 #[derive(Debug)]
 pub struct IndexBuilder {
@@ -314,7 +315,7 @@ impl IndexBuilder {
 #[derive(Debug)]
 struct LineTable {
     slots: Vec<IdSlot>,
-    /// Second and later lines of an id, in the order they came.
+    /// Second and later lines of an id, in the order they arrived.
     repeats: Vec<IdSlot>,
     counts: LineCounts,
     unreadable_end: Option<Vec<u8>>,
@@ -386,7 +387,7 @@ impl LineTable {
 
     /// Sorts what is found by id, and counts what is missing.
     fn finish(&mut self) -> LineCounts {
-        // A stable sort: the lines of an id stay in the order they came.
+        // A stable sort: the lines of an id stay in the order they arrived.
         self.repeats.sort_by_key(|slot| slot.id);
         self.counts.missing = self.slots.iter().filter(|slot| slot.len == 0).count() as u64;
         self.counts

@@ -1,4 +1,4 @@
-//! The bytes of a results file → its lines, in chunks as they come.
+//! The bytes of a results file → its lines, in chunks as they arrive.
 
 use super::Error;
 

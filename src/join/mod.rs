@@ -22,8 +22,8 @@
 //! billed, and [`Totals`] adds them all up.
 //!
 //! **What a row cost** is the sum over its attempts, and unknown where it is unknown of one of them
-//! (no line came, or its usage cannot be read). The sums of the bill hold what is known of such a
-//! row, so that they are the sums over batches; the bill counts the unknown requests.
+//! (no line arrived, or its usage cannot be read). The sums of the bill hold what is known of such
+//! a row, so that they are the sums over batches; the bill counts the unknown requests.
 //!
 //! This room knows no wire format: how to read a line is handed in.
 
@@ -113,7 +113,7 @@ pub struct Attempt {
     /// The provider's id of the batch.
     pub batch_id: Arc<str>,
     /// What was returned; [`Status::Invalid`] where the answer does not become columns,
-    /// [`Status::Missing`] where no line came.
+    /// [`Status::Missing`] where no line arrived.
     pub outcome: Outcome,
 }
 
@@ -280,7 +280,7 @@ where
         is_whole.then_some(known)
     }
 
-    /// What the rows joined so far come to.
+    /// The sums over the rows joined so far.
     #[must_use]
     pub fn totals(&self) -> &Totals {
         &self.totals

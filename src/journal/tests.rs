@@ -472,7 +472,7 @@ fn refuses_folders_that_are_no_whole_runs() {
 }
 
 #[test]
-fn tells_a_moved_run_from_a_copied_one() {
+fn distinguishes_a_moved_run_from_a_copied_one() {
     let work = Work::new();
     let (run, plan, _lock) = work.make("a", at(0));
     let elsewhere = work.0.path().join("elsewhere");
@@ -598,7 +598,7 @@ fn takes_every_beginning_of_a_journal() {
 }
 
 #[test]
-fn drops_nul_bytes_only_where_a_line_was_under_way() {
+fn drops_nul_bytes_only_in_an_incomplete_line() {
     let (_work, run, plan) = run_with_history();
     let whole = fs::read(run.journal()).unwrap();
     let header = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_kind_and_size_by_the_bytes() {
+    fn detects_kind_and_size_from_the_bytes() {
         for (bytes, kind) in [
             (png(640, 427), MediaKind::Png),
             (jpeg(640, 427), MediaKind::Jpeg),

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `expired` | the batch's window closed first | no | twice |
 //! | `server_error` | the provider failed: `api_error`, `overloaded_error`, `timeout_error`, `rate_limit_error` | no | three times |
-//! | `missing` | no result line came, or one that cannot be read | perhaps | if the job says so |
+//! | `missing` | no result line arrived, or one that cannot be read | perhaps | if the job says so |
 //! | `truncated` | the answer was cut off | yes | if the job says so, with more tokens |
 //! | `invalid` | the answer does not fit the schema | yes | if the job says so |
 //! | `canceled` | canceled before it was processed | no | never; by hand |

@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_formulas_from_numbers_and_text() {
+    fn distinguishes_formulas_from_numbers_and_text() {
         for text in [
             "=1+1",
             "+49 30 1234",

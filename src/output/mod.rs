@@ -17,9 +17,9 @@
 //!    complete. Whatever goes wrong, what was at the target stays as it was, and nothing is left
 //!    beside it.
 //!
-//! Promises: rows are written in the order they come, each once; input columns keep order, type and
-//! values. Memory: one batch, and in Parquet the encoded pages of one row group (65,536 rows or 64
-//! MiB, whatever is less).
+//! Promises: rows are written in the order they arrive, each once; input columns keep order, type
+//! and values. Memory: one batch, and in Parquet the encoded pages of one row group (65,536 rows or
+//! 64 MiB, whatever is less).
 //!
 //! What the formats keep:
 //!

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_look_like_what_a_person_would_say() {
+    fn detects_the_kind_a_user_would_name() {
         let cases: [(&[&str], Option<ValueKind>); 22] = [
             (&["1", "-20", "0"], Some(ValueKind::Integer)),
             (&["007", "291"], Some(ValueKind::Id)),

@@ -11,7 +11,7 @@ use super::files::FileApi;
 use super::{ApiError, BatchFormat, BatchId, Call, ModelInfo, Page, RemoteBatch};
 use crate::batch::{BatchBody, Limits};
 
-/// Bytes of a results file, as they come.
+/// Bytes of a results file, as they arrive.
 pub type ResultStream = Pin<Box<dyn Stream<Item = Result<Bytes, ApiError>> + Send>>;
 
 /// Which of the optional calls a provider has. The others end with

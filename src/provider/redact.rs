@@ -62,13 +62,13 @@ fn redact(text: String, secret: &str) -> String {
 
 /// Replaces secrets in a body that comes piece by piece, also where one lies across two pieces.
 ///
-/// **Memory**: less than the longest secret is held back; a piece without any is handed on as it
+/// **Memory**: less than the longest secret is held back; a piece without any is passed on as it
 /// is.
 pub(super) struct SecretFilter(Vec<OneSecret>);
 
 struct OneSecret {
     finder: Finder<'static>,
-    /// The end of what came, which may be the beginning of the secret.
+    /// The end of what arrived, which may be the beginning of the secret.
     held: Vec<u8>,
 }
 
@@ -90,7 +90,7 @@ impl SecretFilter {
         )
     }
 
-    /// What can be handed on of what has come so far.
+    /// What can be passed on of what has come so far.
     pub(super) fn pass(&mut self, piece: Bytes) -> Bytes {
         self.0
             .iter_mut()

@@ -55,7 +55,7 @@ impl UploadProgress {
         }
     }
 
-    /// Stops the body for good, and says whether all of it had been handed out before.
+    /// Stops the body permanently, and says whether all of it had been handed out before.
     pub(super) fn stop(&self) -> bool {
         let mut state = self.lock();
         state.stopped = true;

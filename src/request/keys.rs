@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_types_and_tuples_apart() {
+    fn distinguishes_types_and_tuples() {
         let columns = |a: &str, b: &str| {
             let batch = batch(vec![
                 ("a", Arc::new(StringArray::from(vec![a])) as ArrayRef),

@@ -565,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_a_misspelled_name_from_a_new_one() {
+    fn distinguishes_a_misspelled_name_from_a_new_one() {
         assert_eq!(meant("metdata").as_deref(), Some("metadata"));
         assert_eq!(meant("stop_sequence").as_deref(), Some("stop_sequences"));
         assert_eq!(meant("brand_new_thing"), None);

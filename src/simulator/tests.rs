@@ -833,7 +833,7 @@ async fn a_results_stream_can_be_cut_cleanly_or_abruptly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_and_batches_meet_their_fates() {
+async fn rows_and_batches_get_their_faults() {
     let bench = TestServer::with_faults(
         "[[rows]]\noutcome = 'errored'\nids = ['r1']\nerror_type = 'overloaded_error'\n\
          [[rows]]\noutcome = 'expired'\nids = ['r2']\n\

@@ -65,7 +65,7 @@ pub(crate) struct Sent {
     pub(crate) attempt: u32,
     pub(crate) id: BatchId,
     pub(crate) file: PathBuf,
-    /// blake3 of the file when it was saved; `None` where nothing came back.
+    /// blake3 of the file when it was saved; `None` where nothing was returned.
     pub(crate) file_hash: Option<String>,
 }
 
@@ -596,7 +596,7 @@ impl Run {
             BatchState::Collected {
                 file, file_hash, ..
             } => Some((self.folder().join(file), Some(file_hash.clone()))),
-            // Its rows were sent, and nothing came back: an empty file says so.
+            // Its rows were sent, and nothing was returned: an empty file says so.
             BatchState::Lost { .. } => Some((self.results_path(batch.number()), None)),
             _ => None,
         };

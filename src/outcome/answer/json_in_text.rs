@@ -8,9 +8,9 @@
 //!                          ```
 //! ````
 //!
-//! These three are tried in this order. What is found is the only one of its kind, or nothing: where
-//! a text holds two, it is unknown which one was meant, and where one is cut off, what it contains is
-//! not the answer.
+//! These three are tried in this order. What is found is the only one of its kind, or nothing:
+//! where a text holds two, it is unknown which one was meant, and where one is cut off, what it
+//! contains is not the answer.
 
 use serde::de::IgnoredAny;
 

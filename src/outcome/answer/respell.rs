@@ -1,4 +1,4 @@
-//! Words of an `enum` or `const` that came in other letter case.
+//! Words of an `enum` or `const` in another letter case.
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};

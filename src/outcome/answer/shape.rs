@@ -1,8 +1,8 @@
 //! JSON schema → the shape of a column.
 //!
 //! A schema is first made flat (references followed, `allOf` merged), then looked at as a whole.
-//! What does not come to one plain type becomes [`ColumnShape::Json`]: a wrong guess would lose values,
-//! JSON text never does.
+//! What does not reduce to one plain type becomes [`ColumnShape::Json`]: a wrong guess would lose
+//! values, JSON text never does.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -191,7 +191,7 @@ fn names_a_clash_and_the_ways_out() {
 }
 
 #[test]
-fn tells_the_format_by_the_name() {
+fn derives_the_format_from_the_name() {
     for (name, format) in [
         ("a.parquet", Some(Format::Parquet)),
         ("a.b/c.PQ", Some(Format::Parquet)),
@@ -437,7 +437,7 @@ fn fails_for_rows_that_do_not_belong_to_the_output() {
 }
 
 #[test]
-fn tells_when_a_batch_is_full() {
+fn reports_when_a_batch_is_full() {
     let schema = OutputSchema::new(&input(&[]), &[], &OutputSpec::new("a.csv")).unwrap();
     let mut rows = RowBuilders::new(&schema, None, 2);
     let row = joined(
@@ -603,7 +603,7 @@ fn refuses_an_added_column_whose_name_differs_from_another_in_letter_case_only()
 }
 
 #[test]
-fn tells_of_input_columns_whose_names_differ_in_letter_case_only() {
+fn warns_about_input_columns_whose_names_differ_in_letter_case_only() {
     let city = |name: &str| Field::new(name, DataType::Utf8, true);
     let places = DataType::List(Arc::new(Field::new(
         "item",

@@ -569,7 +569,7 @@ async fn takes_no_web_page_for_results() {
 }
 
 #[tokio::test]
-async fn tells_errors_of_every_shape() {
+async fn reads_errors_of_every_shape() {
     let envelope = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow\ndown","details":{"error_code":"ramp_limit_exceeded"}},"request_id":"req_body"}"#;
     const OVERLOADED: &str =
         r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
@@ -1119,7 +1119,7 @@ fn a_short_key_is_a_word_and_no_secret() {
 }
 
 #[tokio::test]
-async fn a_key_in_the_results_is_replaced_on_the_way() {
+async fn a_key_in_the_results_is_replaced_in_transit() {
     let line = format!(
         r#"{{"custom_id":"a","result":{{"type":"errored","error":{{"error":{{"message":"{KEY} is wrong"}}}}}}}}"#
     );
