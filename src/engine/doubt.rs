@@ -1,7 +1,7 @@
 //! A create call without a certain result → the batch it created, or the proof that it created
 //! none.
 //!
-//! A batch carries no label and create has no idempotency key, so only a search can tell:
+//! A batch carries no label and create has no idempotency key, so only a search can find it:
 //!
 //! ```text
 //!   list, newest first, back to what was there before the first create call of the batch

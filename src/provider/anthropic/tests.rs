@@ -802,7 +802,7 @@ async fn waits_for_a_slow_upload_as_long_as_it_moves() {
 #[tokio::test]
 async fn takes_an_answer_that_comes_before_the_body_has_left() {
     for (status, delivery) in [(503, Delivery::NotSent), (429, Delivery::Refused)] {
-        let (tell, told) = tokio::sync::oneshot::channel();
+        let (report, reported) = tokio::sync::oneshot::channel();
         let url = by_hand(move |mut socket| async move {
             head(&mut socket).await;
             socket.read_exact(&mut [0; 1000]).await.unwrap();
@@ -811,7 +811,7 @@ async fn takes_an_answer_that_comes_before_the_body_has_left() {
             tokio::time::sleep(Duration::from_millis(300)).await;
             let mut rest = Vec::new();
             let _ = socket.read_to_end(&mut rest).await;
-            let _ = tell.send(1000 + rest.len() as u64);
+            let _ = report.send(1000 + rest.len() as u64);
         })
         .await;
         let body = large_body();
@@ -825,7 +825,7 @@ async fn takes_an_answer_that_comes_before_the_body_has_left() {
             (Some(status), "busy", delivery)
         );
         assert!(
-            told.await.unwrap() < body.bytes(),
+            reported.await.unwrap() < body.bytes(),
             "the rest of the body stays here"
         );
     }

@@ -118,7 +118,7 @@ fn judges_every_call_by_the_table() {
         ("429 cap", coded(429, "enforced_spend_limit_reached"),  ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
         ("429 contract", coded(429, "contract_spend_limit_reached"),
                                                                  ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
-        ("429 told", answer(429, "the monthly Spend Limit of this organization is reached"),
+        ("429 limit", answer(429, "the monthly Spend Limit of this organization is reached"),
                                                                  ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
         ("429 no", should(answered(429), false),                 ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
         ("499", answered(499),                                   ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),

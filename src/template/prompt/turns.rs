@@ -350,7 +350,7 @@ pub(super) fn examples(
     Ok(turns)
 }
 
-/// Adds the turns of one line; an error tells what the line is or lacks.
+/// Adds the turns of one line; an error says what the line is or lacks.
 fn add_example(
     number: usize,
     line: &str,
