@@ -1,8 +1,8 @@
 //! Estimating tokens from characters: the speed, compared with a loop that only counts characters;
 //! and the error, compared with the simulator's count, for every table of the shared data.
 //!
-//! The simulator is not the provider, so these errors only show how much the constants depend on the
-//! kind of text.
+//! The simulator is not the provider, so these errors only show how much the constants depend on
+//! the kind of text.
 
 #![allow(missing_docs)] // divan's macros make items without
 

@@ -1,5 +1,5 @@
-//! Rows and bytes per second of each format: all columns, one column, and one row, compared with the
-//! crate that reads the format.
+//! Rows and bytes per second of each format: all columns, one column, and one row, compared with
+//! the crate that reads the format.
 
 #![allow(missing_docs)] // divan's macros make items without
 

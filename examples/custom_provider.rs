@@ -1,8 +1,9 @@
 //! A provider of one's own: batches in memory, each request answered at once with the text it asks.
 //!
 //! Its wire format is its own too. A batch is one JSON object a line, `{"id":…,"body":…}`, has two
-//! requests or more, and names one model; a result is `{"ref":…,"reply":…,"tokens":[input,output]}`.
-//! It keeps every batch, counts no tokens, and lists no models.
+//! requests or more, and names one model; a result is
+//! `{"ref":…,"reply":…,"tokens":[input,output]}`. It keeps every batch, counts no tokens, and lists
+//! no models.
 //!
 //! ```sh
 //! cargo run --example custom_provider -- sample_data/tickets/triage.toml

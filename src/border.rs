@@ -2,7 +2,7 @@
 //! not know.
 //!
 //! What is called through `guard` ends in a value or in `Panicked`, which says what the crate said.
-//! Nothing is printed on the way: a hook that is silent inside the border (and only there, by
+//! Nothing is printed meanwhile: a hook that is silent inside the border (and only there, by
 //! thread) stands before the one that was there. Memory that cannot be had ends the process all the
 //! same, so what a file makes of itself in memory is looked at before (see `source`).
 
@@ -69,7 +69,7 @@ pub fn install() {
                 if cfg!(debug_assertions) {
                     before(panic)
                 } else {
-                    tell(panic)
+                    print_panic(panic)
                 }
             }
         }));
@@ -80,7 +80,7 @@ pub fn install() {
     clippy::print_stderr,
     reason = "a panic outside the border is a bug, and is printed as one"
 )]
-fn tell(panic: &PanicHookInfo<'_>) {
+fn print_panic(panic: &PanicHookInfo<'_>) {
     let place = panic
         .location()
         .map(|at| format!(" at {}:{}", short(at.file()), at.line()))

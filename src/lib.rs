@@ -42,8 +42,8 @@
 //! ```
 //!
 //! With a provider ([`Engine::with_provider`](engine::Engine::with_provider)) the same call sends
-//! real batches. After a crash, a kill or a network failure, calling it again resumes the run, and no
-//! row is paid for twice.
+//! real batches. After a crash, a kill or a network failure, calling it again resumes the run, and
+//! no row is paid for twice.
 //!
 //! # Rooms
 //!

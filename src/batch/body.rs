@@ -16,8 +16,8 @@ use super::rows::{CUSTOM_ID, FRAGMENT};
 use super::spool::SpooledBatch;
 use super::{BatchBody, Error};
 
-/// Size of a chunk: large enough that TLS and the socket are busy, small enough that nobody waits
-/// for it.
+/// Size of a chunk: large enough that TLS and the socket are busy, small enough that no reader
+/// waits for it.
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Puts a body together, request by request.

@@ -17,8 +17,8 @@
 //!              of the run, kept once
 //! ```
 //!
-//! [`Packer`] decides where a batch ends, [`SpoolWriter`] writes a spool file, [`SpoolReader`] reads
-//! it, [`body`] assembles the bytes of a create call. The bytes around the requests are an
+//! [`Packer`] decides where a batch ends, [`SpoolWriter`] writes a spool file, [`SpoolReader`]
+//! reads it, [`body`] assembles the bytes of a create call. The bytes around the requests are an
 //! [`Envelope`], which comes from the provider's format.
 
 mod batch_sizes;

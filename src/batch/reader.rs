@@ -128,8 +128,8 @@ impl Iterator for SpoolReader {
     }
 }
 
-/// The custom_ids of the requests in a spool file, in run order, one array a row group. Nothing else
-/// of the rows is read.
+/// The custom_ids of the requests in a spool file, in run order, one array a row group. Nothing
+/// else of the rows is read.
 ///
 /// # Errors
 /// As [`SpoolReader::open`]; the iterator yields what goes wrong while reading.

@@ -1,5 +1,5 @@
-//! The rows of a spool file: seven columns of rowmill's own, followed by the source's columns, and a
-//! last one with the estimate of each request.
+//! The rows of a spool file: seven columns of rowmill's own, followed by the source's columns, and
+//! a last one with the estimate of each request.
 
 use std::sync::Arc;
 

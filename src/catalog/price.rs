@@ -2,8 +2,8 @@
 //!
 //! A price list speaks of dollars per million tokens, a bill of tokens. [`Price`] is the price of
 //! one token in whole 10⁻¹² dollars, so that a sum of tokens × price has no rounding in it;
-//! [`PriceFactor`] is what multiplies a price. Both refuse more decimals than they can hold instead of
-//! rounding them away.
+//! [`PriceFactor`] is what multiplies a price. Both refuse more decimals than they can hold instead
+//! of rounding them away.
 
 use std::fmt;
 use std::str::FromStr;
@@ -89,7 +89,7 @@ pub struct ServerTools {
     /// A thousand web pages fetched.
     pub web_fetch: UsePrice,
     /// An hour of a container that executes code. A bill counts hours over all requests of an
-    /// organisation, with free ones among them, so no request's own share can be told from its
+    /// organisation, with free ones among them, so no request's own share can be derived from its
     /// usage: it is not part of a row's cost.
     pub code_execution_hour: HourPrice,
     /// Hours of that which are free each month.
@@ -223,7 +223,7 @@ pub enum DecimalError {
     },
 }
 
-/// Reads a decimal as a whole number of 10^-`decimals`. Zeros at the end may go on past that.
+/// Reads a decimal as a whole number of 10^-`decimals`. Trailing zeros may exceed that.
 fn parse_decimal(text: &str, decimals: u32) -> Result<u64, DecimalError> {
     let not_decimal = || DecimalError::NotDecimal {
         text: text.to_owned(),

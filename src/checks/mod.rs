@@ -6,7 +6,7 @@
 //!
 //! | body | parser | promise |
 //! |---|---|---|
-//! | [`check_result_line`] | a line of results | any JSON with a `custom_id` gives an outcome; the quick look at the id agrees |
+//! | [`check_result_line`] | a line of results | any JSON with a `custom_id` gives an outcome; the quick scan of the id agrees |
 //! | [`check_answer_json`] | JSON in the text of an answer | what is found is JSON, and stands in the text |
 //! | [`check_csv`] | the records of a CSV file | the same records whatever the buffer, and after they are written back |
 //! | [`check_parquet_page`] | page headers, levels and indexes of Parquet | no value from bytes that are not there |

@@ -69,7 +69,8 @@ pub(crate) struct Common {
     )]
     pub(crate) quiet: bool,
     /// Print more; twice logs every call to the provider.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global \
+        options")]
     pub(crate) verbose: u8,
     /// The format of lines on stderr.
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text, help_heading = "Global options")]

@@ -74,8 +74,8 @@ fn write_off(
     match engine.write_off(&run)? {
         Some(amount) => {
             screen.say(format!(
-                "run {run} does not exist any more; the {} reserved for it still count for the day it was \
-                 sent, because its bill is unknown",
+                "run {run} does not exist any more; the {} reserved for it still count for the day \
+                 it was sent, because its bill is unknown",
                 usd(amount)
             ));
             Ok(explain::DONE)

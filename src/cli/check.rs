@@ -88,7 +88,8 @@ fn report(checked: &CheckReport, warned: u64) -> String {
     }
     if checked.sends_bounds_in_words {
         lines.push(
-            "schema     constraints are sent as text in the descriptions; answers are validated with the file"
+            "schema     constraints are sent as text in the descriptions; answers are validated \
+             with the file"
                 .to_owned(),
         );
     }

@@ -196,8 +196,8 @@ impl Failure {
         match self {
             Failure::Words { hint, .. } => hint.clone(),
             Failure::Step(error) if is_of_the_disk(error) && sent.ever => Some(
-                "free space on the disk or repair it, then run the same command again: what was sent \
-                 is looked up, nothing is sent twice"
+                "free space on the disk or repair it, then run the same command again: what was \
+                 sent is looked up, nothing is sent twice"
                     .to_owned(),
             ),
             Failure::Step(Error::Provider { source, .. }) => Some(provider_hint(source, sent)),
@@ -526,9 +526,9 @@ fn ledger_hint(error: &ledger::Error) -> Option<String> {
             "use the version of rowmill that wrote it, or a newer one".to_owned()
         }
         ledger::Error::NotOurs { path } | ledger::Error::Edited { path, .. } => format!(
-            "restore it from a copy, or move `{}` away: a new one is created, which covers the runs \
-             that are resumed; budgets then no longer include what other runs spent. Nothing was \
-             sent now",
+            "restore it from a copy, or move `{}` away: a new one is created, which covers the \
+             runs that are resumed; budgets then no longer include what other runs spent. Nothing \
+             was sent now",
             path.display()
         ),
         ledger::Error::Conflict { .. } => {
@@ -593,8 +593,8 @@ fn hint(error: &Error) -> Option<String> {
             can_be_lowered: true,
             ..
         }) => format!(
-            "`request.schema = {{ file = \"{}\", lower = true }}` sends these constraints as text in \
-             the descriptions, and checks the answers locally",
+            "`request.schema = {{ file = \"{}\", lower = true }}` sends these constraints as text \
+             in the descriptions, and checks the answers locally",
             path.display()
         ),
         Error::Keys(request::keys::Error::UnknownColumn { columns, .. })
@@ -634,8 +634,8 @@ fn hint(error: &Error) -> Option<String> {
                 .to_owned()
         }
         Error::StoppedAtCheckpoint(stopped) => format!(
-            "fix the job, abandon this run with `rowmill cancel {0} --abandon` and start a new one; \
-             or send the rest anyway with `rowmill run {0} --ignore-canary`",
+            "fix the job, abandon this run with `rowmill cancel {0} --abandon` and start a new \
+             one; or send the rest anyway with `rowmill run {0} --ignore-canary`",
             stopped.run.display()
         ),
         Error::Rows(_) => "choose key columns that every row has, or leave such rows out with \
@@ -670,8 +670,9 @@ fn hint(error: &Error) -> Option<String> {
             run.display()
         ),
         Error::RunGone { run, state, .. } => format!(
-            "restore its folder in `{}` and resume it; if it is lost, abandon it with `rowmill cancel \
-             {run} --abandon`, and the job can start a new run, which pays for its rows again",
+            "restore its folder in `{}` and resume it; if it is lost, abandon it with `rowmill \
+             cancel {run} --abandon`, and the job can start a new run, which pays for its rows \
+             again",
             state.display()
         ),
         Error::SoundJournal { run } => format!("`rowmill run {}` resumes it", run.display()),

@@ -463,9 +463,9 @@ impl Draft<'_> {
         format!(
             "# Written by `rowmill init` from {data}. Paths are relative to this file. \
              docs/job-file.md explains every key.\n[job]\nname = {}\n\n[source]\npath = \
-             {}\n{}\n[key]\n{}\n[request]\nmodel = {}\nmax_tokens = 300\n# The same for all \
-             rows. To cache a long prompt, use {{ text = \"…\", cache = \"1h\" }}.\nsystem = \"You label rows of a \
-             table. Answer with the label only.\"\nmessages = [ \
+             {}\n{}\n[key]\n{}\n[request]\nmodel = {}\nmax_tokens = 300\n# The same for all rows. \
+             To cache a long prompt, use {{ text = \"…\", cache = \"1h\" }}.\nsystem = \"You label \
+             rows of a table. Answer with the label only.\"\nmessages = [ \
              {{ role = \"user\", template = {} }} ]\n# schema = \"answer.schema.json\"       # \
              structured output; becomes typed columns\n\n[output]\n{}",
             toml_text(self.name),

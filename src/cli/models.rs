@@ -92,8 +92,8 @@ fn all(catalog: &Catalog, screen: &Screen) {
         table(&columns, catalog.retired.iter().map(gone))
     ));
     screen.say(format!(
-        "as of {}; limits in tokens, batch prices in US dollars per million tokens. `rowmill models MODEL` \
-         shows all facts about a model",
+        "as of {}; limits in tokens, batch prices in US dollars per million tokens. `rowmill \
+         models MODEL` shows all facts about a model",
         catalog.date
     ));
 }
@@ -214,8 +214,8 @@ fn describe(id: &str, model: &Model, catalog: &Catalog) -> String {
     lines.push(format!("supports   {}", words(true)));
     lines.push(format!("refuses    {}", words(false)));
     lines.push(match &model.prices {
-        None => "prices     unknown: a plan with this model is an error until you add prices to a file for \
-            --models"
+        None => "prices     unknown: a plan with this model is an error until you add prices to a \
+            file for --models"
             .to_owned(),
         Some(_) => {
             let price = |price: fn(&Prices) -> Price| {

@@ -151,8 +151,8 @@ fn footer(args: &Prices, catalog: &Catalog, unpriced: &[&str]) -> String {
         format!("web fetch       {fetch}"),
         format!(
             "code execution  {} per hour, after {} free hours a month that are \
-             counted\n                over the whole organization: not included in the cost of a row or \
-             run",
+             counted\n                over the whole organization: not included in the cost of a \
+             row or run",
             dollars(&tools.code_execution_hour.to_string()),
             count(tools.code_execution_free_hours)
         ),

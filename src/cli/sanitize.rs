@@ -2,8 +2,8 @@
 //!
 //! External text (ids, names of columns, files and models, messages of a provider) can contain
 //! anything: control characters are made visible, forged lines are indented, and long lines are
-//! truncated. rowmill's own colors pass because they have a mark that nobody outside the process can
-//! know.
+//! truncated. rowmill's own colors pass because they have a mark that nobody outside the process
+//! can know.
 
 use std::sync::OnceLock;
 
@@ -47,7 +47,8 @@ pub(crate) fn sanitize(text: &str, longest: usize) -> String {
     parts.collect::<Vec<_>>().join("\x1b[")
 }
 
-/// What begins our own colours until they are shown: nobody outside the process can write it into a text.
+/// What begins our own colours until they are shown: nobody outside the process can write it into a
+/// text.
 fn color_mark() -> &'static str {
     static MARK: OnceLock<String> = OnceLock::new();
     MARK.get_or_init(|| format!("\u{1}{:032x}\u{1}", fastrand::u128(..)))

@@ -13,7 +13,7 @@ use crate::outcome::Status;
 pub struct Bill {
     /// By the batch that was billed, under the provider's id.
     pub by_batch: BTreeMap<Arc<str>, BatchCost>,
-    /// By what became of the row in the end; a row's earlier attempts count where the row does.
+    /// By the result of the row in the end; a row's earlier attempts count where the row does.
     pub by_status: BTreeMap<Status, Money>,
     /// By the label that the job gives its rows; empty where it gives none. Of more than a
     /// thousand, the further ones stand together under `(other tags)`.
@@ -34,7 +34,8 @@ const OTHER_TAGS: &str = "(other tags)";
 pub struct BatchCost {
     /// By the model that answered.
     pub by_model: BTreeMap<String, Cost>,
-    /// Requests whose cost is unknown: no line came, or the model has no price. They are in no sum.
+    /// Requests whose cost is unknown: no line arrived, or the model has no price. They are in no
+    /// sum.
     #[serde(default)]
     pub unknown: u64,
 }

@@ -26,7 +26,7 @@ pub struct CacheUse {
 }
 
 impl CacheUse {
-    /// Adds what came back for a request. What is free, or cannot be priced, is left out.
+    /// Adds what was returned for a request. What is free, or cannot be priced, is left out.
     pub fn add(&mut self, catalog: &Catalog, outcome: &Outcome) {
         let (Some(usage), Some(model)) = (&outcome.usage, &outcome.model) else {
             return;
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_reads_saved_and_writes_cost() {
+    fn reports_what_reads_saved_and_writes_cost() {
         // Haiku 4.5 in a batch, dollars a million: input 0.50, written for an hour 1, read 0.05.
         // One write of 10,000 tokens costs 0.005 more than plain input, each read of them 0.0045
         // less.

@@ -112,9 +112,9 @@ pub enum Unpriced {
         /// The id.
         model: String,
     },
-    /// Nothing was counted that can be relied on: no result line came, or its usage is missing or
-    /// cannot be read.
-    #[error("it is not known what was used")]
+    /// Nothing was counted that can be relied on: no result line arrived, or its usage is missing
+    /// or cannot be read.
+    #[error("the usage is unknown")]
     NoUsage,
 }
 
@@ -185,7 +185,8 @@ fn steps<'u>(model: &'u str, usage: &'u Usage) -> impl Iterator<Item = (&'u str,
     })
 }
 
-/// What came back for a request, by the model whose prices hold; one entry for nearly every answer.
+/// What was returned for a request, by the model whose prices hold; one entry for nearly every
+/// answer.
 ///
 /// # Errors
 /// As [`of_outcome`].
@@ -238,7 +239,7 @@ pub fn of_many(
     })
 }
 
-/// What came back for a request, as it is billed.
+/// What was returned for a request, as it is billed.
 ///
 /// Nothing is billed for what errored, expired or was canceled, and for a refusal before any
 /// output, whatever its usage says.
@@ -246,8 +247,8 @@ pub fn of_many(
 /// **Source**: batch guide and refusals page, read 2026-08.
 ///
 /// # Errors
-/// As [`of_usage`]; [`Unpriced::NoUsage`] where it is unknown what was used: no line came, or its
-/// usage is missing, cannot be read, or names no input or no output tokens.
+/// As [`of_usage`]; [`Unpriced::NoUsage`] where it is unknown what was used: no line arrived, or
+/// its usage is missing, cannot be read, or names no input or no output tokens.
 pub fn of_outcome(catalog: &Catalog, outcome: &Outcome) -> Result<Cost, Unpriced> {
     if is_never_billed(outcome) {
         return Ok(Cost::ZERO);
@@ -325,7 +326,7 @@ impl PriceFactors {
         }
     }
 
-    /// So many tokens at a price, multiplied; rounded up to a whole 10⁻¹² dollar where it is none.
+    /// The cost of `tokens` at a price; rounded up to a whole 10⁻¹² dollar where it is none.
     fn amount(self, tokens: u64, price: Price) -> Money {
         let standard = u128::from(tokens) * u128::from(price.picodollars_per_token());
         Money::from_wide(

@@ -29,7 +29,7 @@ impl Money {
     /// More than any run costs.
     pub const MAX: Money = Money(i64::MAX);
 
-    /// So many 10⁻¹² dollars.
+    /// An amount in 10⁻¹² dollars.
     #[must_use]
     pub const fn from_picodollars(units: i64) -> Money {
         Money(units)
@@ -79,7 +79,7 @@ impl Money {
         self.0 < 0
     }
 
-    /// So many units, or the largest amount there is.
+    /// An amount of `units`, or the largest amount there is.
     pub(super) fn from_wide(units: u128) -> Money {
         Money(i64::try_from(units).unwrap_or(i64::MAX))
     }

@@ -309,7 +309,7 @@ fn each_kind_of_token_costs_what_the_price_list_says() {
 }
 
 #[test]
-fn tells_what_the_money_was_for() {
+fn reports_what_the_money_was_for() {
     let cost = of_usage(
         Catalog::builtin(),
         "claude-opus-5-5",

@@ -30,7 +30,7 @@ pub fn crash_at(n: u32) {
 /// disarms.
 ///
 /// Unwinding gives back locks and open files as the end of a process does. What it does beyond
-/// that: destructors run, so files on their way are removed. Acts of other threads are not counted:
+/// that: destructors run, so temporary files are removed. Acts of other threads are not counted:
 /// those of spool files while rows are planned.
 pub fn crash_thread_at(n: u32) {
     THREAD_ACTS_LEFT.set(n);

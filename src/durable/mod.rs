@@ -1,15 +1,15 @@
-//! Writes that survive a power cut.
+//! Writes that survive a power failure.
 //!
 //! Everything rowmill must not lose passes through this room: a file is written under a temporary
 //! name in its own folder, synced, renamed, and the folder is synced; a line is appended and synced
-//! before the caller goes on. So a reader finds the old bytes or the new bytes, never half of
+//! before the caller continues. So a reader finds the old bytes or the new bytes, never half of
 //! either.
 //!
 //! Each such write, and each request that leaves the machine, is an *act*. The crash test ends the
 //! process at the n-th act, for every n, and starts it again (see `docs/reliability.md`); [`act`]
 //! is where it counts them.
 //!
-//! Files that a job or a person names are read through [`open_file`], [`read_bytes`] and
+//! Files that a job or the user names are read through [`open_file`], [`read_bytes`] and
 //! [`read_text`]: ordinary files only.
 
 #[cfg(any(feature = "test-hooks", debug_assertions))]
@@ -45,7 +45,7 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Syncs a folder, so that a rename or a new file in it survives a power cut.
+/// Syncs a folder, so that a rename or a new file in it survives a power failure.
 ///
 /// # Errors
 /// What the file system answers. Systems that cannot sync a folder are passed over.
@@ -72,7 +72,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     pending.commit()
 }
 
-/// A file on its way: written under a temporary name beside its target, there under its own name
+/// A file that is being written: under a temporary name beside its target, there under its own name
 /// once committed.
 ///
 /// Dropped without [`Pending::commit`], it leaves nothing behind.
@@ -203,7 +203,7 @@ impl Appender {
     }
 }
 
-/// Makes a temporary file and locks it, which tells [`remove_leftovers`] that somebody writes it.
+/// Makes a temporary file and locks it, which shows [`remove_leftovers`] that it is in use.
 fn locked(
     make: impl Fn() -> io::Result<tempfile::NamedTempFile>,
 ) -> io::Result<tempfile::NamedTempFile> {
@@ -217,11 +217,11 @@ fn locked(
     }
 }
 
-/// Removes files that a process left on their way in a folder when it was killed: those for the
-/// target `name`, or for any.
+/// Removes temporary files that a killed process left in a folder: those for the target `name`, or
+/// for any.
 ///
-/// Those that somebody still writes stay. What cannot be removed stays too; no reader takes it for
-/// data.
+/// Those that another process still writes stay. What cannot be removed stays too; no reader takes
+/// it for data.
 pub fn remove_leftovers(folder: &Path, name: Option<&str>) {
     let begins = name.map_or_else(|| ".".to_owned(), |name| format!(".{name}."));
     let Ok(entries) = fs::read_dir(if folder.as_os_str().is_empty() {

@@ -1,4 +1,4 @@
-//! Reads of the files that a job or a person names: ordinary files only, each within a limit.
+//! Reads of the files that a job or the user names: ordinary files only, each within a limit.
 //!
 //! A pipe, a socket or a device has no end that can be known, so opening or reading one hangs or
 //! fills the memory. [`open_file`] refuses them before they are opened; [`read_bytes`] and
@@ -75,11 +75,15 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 /// As [`open_file`], and [`Unreadable::TooLarge`].
 pub fn read_bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut file = open_file(path)?;
-    let told = file.metadata()?.len();
-    if told > limit {
-        return Err(Unreadable::TooLarge { bytes: told, limit }.into());
+    let reported = file.metadata()?.len();
+    if reported > limit {
+        return Err(Unreadable::TooLarge {
+            bytes: reported,
+            limit,
+        }
+        .into());
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(told).unwrap_or(0) + 1);
+    let mut bytes = Vec::with_capacity(usize::try_from(reported).unwrap_or(0) + 1);
     // Files of the system say that they have no bytes, and others grow while they are read.
     file.by_ref().take(limit + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 {

@@ -55,7 +55,7 @@ impl Run {
         Ok(batches.first().copied().unwrap_or_default())
     }
 
-    /// The estimates that stand in the spool; `None` where one of them is missing or unreadable.
+    /// The estimates in the spool; `None` where one of them is missing or unreadable.
     fn spooled_estimates(
         &self,
         batch: u32,
@@ -134,8 +134,8 @@ impl RowChoices<'_> {
 }
 
 /// The pictures and documents of a part of a request, as if their sizes were unknown: they count
-/// with the largest. Blocks of a conversation stand there as somebody wrote them, with blanks or
-/// without; a name in a text has its quotation marks escaped.
+/// with the largest. Blocks of a conversation stand there as written, with blanks or without; a
+/// name in a text has its quotation marks escaped.
 fn media_of(part: &[u8]) -> MediaFacts {
     let count = |name: &[u8], value: &[u8]| {
         let behind = |at: usize| {
@@ -150,7 +150,7 @@ fn media_of(part: &[u8]) -> MediaFacts {
         };
         memchr::memmem::find_iter(part, name).filter(has).count()
     };
-    // A document whose text stands in the request is part of that text.
+    // A document whose text is in the request is part of that text.
     let texts = count(b"\"media_type\"", b"\"text/plain\"");
     MediaFacts {
         unseen_images: count(b"\"type\"", b"\"image\""),

@@ -24,18 +24,18 @@ pub(crate) fn parser(format: &'static dyn BatchFormat, wanted: Wanted) -> Parse 
     })
 }
 
-/// One planned batch of the run, to be joined with everything that came back for its rows.
+/// One planned batch of the run, to be joined with everything that was returned for its rows.
 pub(crate) struct BatchJoin<'a> {
     pub(crate) run: &'a Run,
     /// Its number.
-    pub(crate) piece: u32,
+    pub(crate) number: u32,
     pub(crate) answer: Option<&'a Answers>,
     /// What the output needs of each result line beside what every output does.
     pub(crate) wanted: Wanted,
 }
 
 impl<'a> BatchJoin<'a> {
-    /// A joiner over everything that came back for its rows.
+    /// A joiner over everything that was returned for its rows.
     pub(crate) fn joiner(&self) -> Result<Joiner<'a, Parse>, Error> {
         let wanted = self
             .answer
@@ -51,7 +51,7 @@ impl<'a> BatchJoin<'a> {
     /// The results of every batch that sent some of its rows.
     fn attempts(&self) -> Result<Vec<AttemptResults>, Error> {
         let mut attempts = Vec::new();
-        for sent in self.run.results_of(self.piece) {
+        for sent in self.run.results_of(self.number) {
             let ids = self.run.ids_of(sent.batch)?;
             let index =
                 results_file::read_index(self.run, &ids, &sent.file, sent.file_hash.as_deref())?;

@@ -57,14 +57,14 @@ impl<'a> BatchMaker<'a> {
     ) -> Result<BatchMaker<'a>, Error> {
         let head: Arc<[u8]> = planner.compiled.requests.head().into();
         let warm_up = planner.warm_up_decision(estimator, &estimator.fit())?;
-        let leading = WarmUpBatches::of(planner.file, &warm_up);
+        let warm_up_batches = WarmUpBatches::of(planner.file, &warm_up);
         let by_row_number = planner.compiled.keys.columns().is_empty();
         let must_be_unique =
             planner.file.job.key.on_duplicate == OnDuplicate::Error && !by_row_number;
         Ok(BatchMaker {
-            packer: planner.packer(leading.sizes()),
+            packer: planner.packer(warm_up_batches.sizes()),
             warm_up,
-            warm_up_batches: leading,
+            warm_up_batches,
             first: None,
             finder: must_be_unique
                 .then(|| DuplicateFinder::new(&planner.scratch, OnDuplicate::Error)),
@@ -110,7 +110,7 @@ impl<'a> BatchMaker<'a> {
         }
     }
 
-    /// Settles which batches lead the run, if it has so many requests.
+    /// Settles which batches are sent first, if the run has enough requests.
     fn settle_warm_up(&mut self, requests: u64) {
         self.warm_up_batches.settle(requests);
         self.packer = self.planner.packer(self.warm_up_batches.sizes());
@@ -259,8 +259,8 @@ impl<'a> BatchMaker<'a> {
         }
         if self.open.rows > 0 {
             self.batches.push(std::mem::take(&mut self.open));
-            let is_leading = self.batches.len() <= self.warm_up_batches.sizes().count();
-            self.tail.close(is_leading, &mut self.statistics);
+            let is_warm_up = self.batches.len() <= self.warm_up_batches.sizes().count();
+            self.tail.close(is_warm_up, &mut self.statistics);
         }
         Ok(())
     }
@@ -313,7 +313,7 @@ impl<'a> BatchMaker<'a> {
         }
         if let (0, Some(folder)) = (self.rows, self.spool) {
             // There is no spool file to keep the columns of the output, and an output without rows
-            // has them all the same.
+            // still has them.
             let path = folder.join(crate::journal::COLUMNS_NAME);
             SpoolWriter::create(
                 &path,

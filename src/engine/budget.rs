@@ -40,8 +40,8 @@ pub struct BudgetContext {
     pub catalog: Arc<Catalog>,
     /// The state directory, whose ledger counts.
     pub state: PathBuf,
-    /// Most that the run may cost, where a person typed it; it takes the place of what was typed
-    /// when the run was planned.
+    /// Most that the run may cost, if the user set it; it replaces what was set when the run was
+    /// planned.
     pub max_cost: Option<Money>,
     /// The formats that runs are read by; other than the built-in ones for a provider of one's own.
     pub formats: Formats,
@@ -71,7 +71,7 @@ pub struct OverBudget {
     pub high: Money,
     /// Their expected cost.
     pub expected: Money,
-    /// Whether the limit for the run was typed, and does not stand in the job file.
+    /// Whether the limit for the run was set on the command line, not in the job file.
     pub typed: bool,
     /// Whether batches of the run were sent before.
     pub is_under_way: bool,
@@ -146,7 +146,7 @@ impl Run {
             job: &self.plan().job_name,
             model: &self.job().request.model,
             simulated: self.plan().simulated,
-            requests: self.piece(batch).requests.into(),
+            requests: self.spooled(batch).requests.into(),
             amount,
             worst_case,
         }
@@ -235,7 +235,7 @@ impl Run {
             requests: self
                 .state()
                 .left_to(Step::Submit)
-                .map(|batch| u64::from(batch.piece.requests))
+                .map(|batch| u64::from(batch.spooled.requests))
                 .sum(),
             high: left.high,
             expected: left.expected,
@@ -258,7 +258,7 @@ impl Run {
             (Some(EntryState::Reserved), EntryState::Released) => self.release(batch, now),
             // What was billed was paid, even if a rebuilt journal does not have the batch.
             (Some(EntryState::Billed), EntryState::Released) => Ok(()),
-            // A bill that was written is worth more than a journal that was rebuilt.
+            // A bill that was written is worth more than a rebuilt journal.
             (Some(EntryState::Reserved | EntryState::Billed), EntryState::Reserved) => Ok(()),
             (None | Some(EntryState::Released), EntryState::Reserved) => self.admit(batch),
             (Some(EntryState::Billed), EntryState::Billed) => Ok(()),
@@ -400,7 +400,7 @@ impl Run {
     }
 }
 
-/// Where a batch has to stand in the ledger.
+/// Where a batch must be in the ledger.
 fn worth(state: &BatchState) -> EntryState {
     match state {
         BatchState::Empty
@@ -410,7 +410,7 @@ fn worth(state: &BatchState) -> EntryState {
         | BatchState::Withdrawn => EntryState::Released,
         BatchState::Intended { .. }
         | BatchState::InDoubt { .. }
-        | BatchState::Accepted { .. }
+        | BatchState::Accepted
         | BatchState::Ended { .. } => EntryState::Reserved,
         BatchState::Collected { .. } | BatchState::Lost { .. } => EntryState::Billed,
     }

@@ -9,7 +9,7 @@ use super::context::Until;
 use super::pace::HeldByBudget;
 use super::{Error, Run};
 
-/// Stops a run before its first batch if not all of them fit into the budget, unless the job wants
+/// Stops a run before its first batch if not all of them fit into the budget, unless the job allows
 /// those that fit to be sent.
 pub(crate) fn check_before_the_first(run: &Run, now: Timestamp) -> Result<(), Error> {
     if run.state().has_begun() || run.on_limit() == OnLimit::Partial {

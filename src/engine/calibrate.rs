@@ -15,7 +15,7 @@ use super::plan::Planner;
 use super::plan_report::PlanReport;
 use super::provider_error::{Action, Kept};
 
-/// Calls at a time. The lowest limit is 2,000 a minute; one that is passed all the same is waited
+/// Calls at a time. The lowest limit is 2,000 a minute; a limit that is exceeded anyway is waited
 /// for.
 const AT_A_TIME: usize = 8;
 /// A message of one token.

@@ -1,4 +1,5 @@
-//! The calls of [`Engine`]: from a job to its output, and everything between that a scheduler needs.
+//! The calls of [`Engine`]: from a job to its output, and everything between that a scheduler
+//! needs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::notice::Notice;
 use super::options::{
     CancelOptions, CollectOptions, PlanOptions, ReexportOptions, RetryOptions, RunOptions, Target,
 };
-use super::plan_inputs::{PlanInputs, batch_limits};
+use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
 use super::report::{CancelReport, PlanResult, RunReport};
 use super::setup::Engine;
@@ -103,12 +104,11 @@ impl Engine {
         let state = self.state.path();
         let calibrate = options.calibrate;
         let inputs = PlanInputs::new(file, compiled, state, simulated, calibrate, observer);
-        let limits = batch_limits(file, compiled, self.limits());
         if let Some(spec) = options.sample {
-            return inputs.plan_by_sample(file, compiled, self.format(), limits, spec, observer);
+            return inputs.plan_by_sample(file, compiled, self.format(), spec, observer);
         }
         let counted_by = connection.map(|connection| (connection, self.clock.as_ref()));
-        inputs.plan(file, compiled, self.format(), limits, counted_by, observer)
+        inputs.plan(file, compiled, self.format(), counted_by, observer)
     }
 
     /// Takes a job to its output: plans it, submits, watches, collects and exports; resumes an
@@ -165,7 +165,7 @@ impl Engine {
             run.replace_output();
         }
         let (until, deadline) = match options.wait {
-            None => (Until::LookedOnce, None),
+            None => (Until::PolledOnce, None),
             Some(wait) => (Until::Fetched, Some(self.after(wait))),
         };
         self.finish(&mut run, &connection, until, deadline)
@@ -246,8 +246,9 @@ impl Engine {
         })
     }
 
-    /// Writes off what the ledger holds for a run whose folder is gone, and gives the amount; `None`
-    /// where it holds nothing for it. The amount stays spent, since the bill cannot be known.
+    /// Writes off what the ledger holds for a run whose folder is gone, and gives the amount;
+    /// `None` where it holds nothing for it. The amount stays spent, since the bill cannot be
+    /// known.
     ///
     /// # Errors
     /// [`Error::Ledger`].
@@ -361,6 +362,6 @@ impl Engine {
             run.replace_output();
         }
         let report = self.export_opened(&mut run)?;
-        Ok(report.as_nothing_to_do(finished.failed))
+        Ok(report.with_nothing_to_do(finished.failed))
     }
 }

@@ -10,7 +10,7 @@ use crate::source::SourceSpec;
 
 use super::compile::CompiledJob;
 use super::options::CheckOptions;
-use super::plan_inputs::{PlanInputs, batch_limits};
+use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
 use super::setup::Engine;
 use super::shared::SharedReport;
@@ -77,10 +77,8 @@ impl Engine {
         let mut file = file.clone();
         options.rows.apply(&mut file.job);
         let compiled = CompiledJob::new(&file, self.today(), &self.catalog)?;
-        let limits = batch_limits(&file, &compiled, self.limits());
         let observer = &self.step_observer();
-        let plan =
-            PlanInputs::default().plan(&file, &compiled, self.format(), limits, None, observer)?;
+        let plan = PlanInputs::default().plan(&file, &compiled, self.format(), None, observer)?;
         Ok(report(&file, compiled, plan))
     }
 }

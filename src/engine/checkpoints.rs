@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  the batch is saved ─▶ its first results are judged ─┬─ within the limits ─▶ passed
-//!                                                      └─ beyond them ─▶ stopped ─▶ a person: overruled
+//!                                                      └─ beyond them ─▶ stopped ─▶ the user: overruled
 //!  it has not ended in time (cache warm-up only) ──────────────────────▶ timed out
 //! ```
 //!
@@ -74,7 +74,7 @@ pub(crate) fn judge(driver: &Context<'_>, run: &mut Run, sends: bool) -> Result<
     Ok(())
 }
 
-/// Whether a person has to decide before more is sent.
+/// Whether the user must decide before more is sent.
 ///
 /// # Errors
 /// [`Error::StoppedAtCheckpoint`] if so.
@@ -92,7 +92,7 @@ pub(crate) fn check(run: &Run) -> Result<(), Error> {
     let waiting = run
         .state()
         .left_to(Step::Submit)
-        .map(|batch| u64::from(batch.piece.requests));
+        .map(|batch| u64::from(batch.spooled.requests));
     Err(Error::StoppedAtCheckpoint(Box::new(StoppedAtCheckpoint {
         kind: checkpoint.checkpoint.kind,
         reason,
@@ -178,18 +178,18 @@ fn verdict(
     Ok((checkpoint.checkpoint.kind == CheckpointKind::Prime && sends && is_late).then_some(late))
 }
 
-/// What came back for each request of a piece when it was sent first.
-fn first_outcomes(run: &Run, piece: u32) -> Result<Vec<Outcome>, Error> {
+/// What was returned for each request of a planned batch when it was first sent.
+fn first_outcomes(run: &Run, number: u32) -> Result<Vec<Outcome>, Error> {
     let answer = Answers::compile(&run.options().answer)?;
     let mut joiner = BatchJoin {
         run,
-        piece,
+        number,
         answer: answer.as_ref(),
         wanted: Wanted::default(),
     }
     .joiner()?;
     let mut outcomes = Vec::new();
-    for rows in SpoolReader::open_without_fragments(&run.spool_path(piece))? {
+    for rows in SpoolReader::open_without_fragments(&run.spool_path(number))? {
         let rows = rows?;
         for row in 0..rows.len() {
             let joined = joiner.row(request_row(&rows, row))?;
@@ -308,7 +308,7 @@ fn of_canary(outcomes: &[Outcome], limits: CanaryLimits) -> (Verdict, VerdictRea
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "a share of rows is compared with a share somebody typed"
+    reason = "a share of rows is compared with a configured share"
 )]
 fn share(rows: u64, of: u64) -> f64 {
     rows as f64 / of as f64

@@ -1,20 +1,20 @@
-//! Ended → result lines saved as they came.
+//! Ended → result lines saved as received.
 //!
 //! ```text
 //!   download ─┬─ every id has a line ────────────────────────────▶ saved
-//!             ├─ as many lines as the counters tell, an id absent ─▶ again, a few times; then saved: that row is `missing`
-//!             ├─ fewer lines, or broken off ─▶ what came is kept beside what came before; again later, for hours
+//!             ├─ as many lines as the counters report, an id absent ─▶ again, a few times; then saved: that row is `missing`
+//!             ├─ fewer lines, or broken off ─▶ the new lines are kept beside the earlier ones; again later, for hours
 //!             └─ not found ─▶ again later; past the 29 days, and for long: lost
 //! ```
 //!
-//! The stream has no end mark: one that is cut at a line's end looks whole. So the lines are
+//! The stream has no end mark: one that is cut off at a line's end looks complete. So the lines are
 //! counted against the batch's counters and their ids against the ids that were sent. A batch with
-//! fewer lines than its counters tell of is *not collected*, whatever has come so far: the provider
+//! fewer lines than its counters report is *not collected*, whatever has come so far: the provider
 //! keeps its results for 29 days, and fetching them costs nothing. The lines of all downloads are
 //! kept, also from one process to the next, and together they may be all.
 //!
-//! One batch whose results cannot be had does not keep others from being fetched: each has its own
-//! time for the next try.
+//! One batch whose results cannot be fetched does not keep others from being fetched: each has its
+//! own time for the next try.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -76,8 +76,8 @@ pub(crate) async fn save_what_has_ended(
     Ok(())
 }
 
-/// Looks once more, in each process, for what was given up or saved with fewer lines than there
-/// are: it is paid, and free to fetch. Whatever comes of it, nothing is worse than before.
+/// Fetches once more, in each process, results that were given up or saved with too few lines: they
+/// are paid, and free to fetch. A failure leaves everything as it was.
 async fn look_again(
     driver: &Context<'_>,
     run: &mut Run,
@@ -86,7 +86,7 @@ async fn look_again(
     let now = driver.clock.now();
     let incomplete: Vec<u32> = run.state().incomplete().map(Batch::number).collect();
     for batch in incomplete {
-        if !not_found.downloads.looks_again(batch) {
+        if !not_found.downloads.polls_again(batch) {
             continue;
         }
         let Some((id, since)) = run.state().known_batch(batch).known_since() else {
@@ -119,8 +119,8 @@ async fn look_again(
     Ok(())
 }
 
-/// Saves one batch's results; `false` if they cannot be had for now, or never, or it is time to
-/// leave.
+/// Saves one batch's results; `false` if they cannot be fetched now, or never, or the run is asked
+/// to stop.
 async fn save(
     driver: &Context<'_>,
     run: &mut Run,
@@ -191,8 +191,8 @@ fn not_now(
     tries
 }
 
-/// Saves a download if it is all there is, alone or with what came before it; else keeps its lines
-/// for the next one.
+/// Saves a download if it is all there is, alone or with earlier ones; else keeps its lines for the
+/// next one.
 fn take(
     driver: &Context<'_>,
     run: &mut Run,
@@ -225,8 +225,8 @@ fn take(
     let is_first = !run.is_fetched_again(batch);
     let tries = not_now(driver, run, not_found, batch, DownloadFault::Short(error));
     if is_whole && tries >= TRIES && is_first {
-        // As many lines as the counters tell, time and again, and an id without one: the provider
-        // has no more. The download alone is kept as it came, unless earlier ones add an id.
+        // As many lines as the counters report, repeatedly, and an id without one: the provider has
+        // no more. The download alone is kept as received, unless earlier ones add an id.
         if counts.missing != together.missing {
             merged.counts.lines = together.lines.max(counts.lines);
             results = merged;
@@ -264,7 +264,7 @@ fn short(lines: u64, expected: u64) -> ApiError {
     )
 }
 
-/// Results that came, together with those that came before, and whether they are more than before.
+/// New results, together with earlier ones, and whether they are more than before.
 fn with_earlier(
     run: &Run,
     batch: u32,
@@ -302,7 +302,7 @@ fn merge(
     let inputs = files
         .map(|file| lines_of(run, file))
         .collect::<Result<Vec<_>, _>>()?;
-    let most = run.piece(batch).requests as usize * 2 + MORE_LINES;
+    let most = run.spooled(batch).requests as usize * 2 + MORE_LINES;
     let mut writer = ResultsWriter::create(run, batch, path)?;
     let added = lines::merge(
         inputs,
@@ -374,7 +374,7 @@ fn cannot(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     }
 }
 
-/// The batch has ended, and its results are not there: gone for good after their time, else they
+/// The batch has ended, and its results are not there: gone permanently after their time, else they
 /// can be fetched later.
 async fn missing(
     driver: &Context<'_>,
@@ -416,9 +416,9 @@ pub(crate) fn is_past_retention(driver: &Context<'_>, run: &Run, batch: u32) -> 
     known_since.is_some_and(|(_, since)| between(since, driver.clock.now()) > RETENTION)
 }
 
-/// Gives up what cannot be had of a batch's results. Lines that came before are saved; without any,
-/// an empty file takes their place: the rows were sent and no line came back, so they are
-/// `missing`.
+/// Gives up what cannot be fetched of a batch's results. Lines that arrived before are saved;
+/// without any, an empty file takes their place: the rows were sent and no line was returned, so
+/// they are `missing`.
 pub(crate) fn lose(
     driver: &Context<'_>,
     run: &mut Run,
@@ -469,7 +469,7 @@ struct Download {
     broke_off: Option<ApiError>,
 }
 
-/// Fetches the results, and saves and indexes their lines as they come.
+/// Fetches the results, and saves and indexes their lines as they arrive.
 async fn fetch(
     driver: &Context<'_>,
     run: &Run,
@@ -486,7 +486,7 @@ async fn fetch(
     };
     let mut writer = ResultsWriter::create(run, batch, path).map_err(FetchError::Step)?;
     let mut broke_off = None;
-    let mut limit = ResultsLimit::of(run.piece(batch).requests.into());
+    let mut limit = ResultsLimit::of(run.spooled(batch).requests.into());
     while let Some(chunk) = stream.next().await {
         let taken = chunk.and_then(|chunk| {
             limit
@@ -497,7 +497,7 @@ async fn fetch(
         match taken {
             Ok(chunk) => writer.push(&chunk).map_err(FetchError::Step)?,
             Err(error) => {
-                // The lines so far are worth keeping: another download may bring the rest.
+                // The lines so far are kept: another download may return the rest.
                 broke_off = Some(error);
                 break;
             }
@@ -507,7 +507,7 @@ async fn fetch(
     Ok(Download { results, broke_off })
 }
 
-/// A stream that goes on beyond what results can be.
+/// A stream that is longer than results can be.
 fn no_results(excess: &ResultsExcess) -> ApiError {
     ApiError::new(
         Call::Results,

@@ -54,7 +54,7 @@ pub struct CompiledJob {
     pub kept: SchemaRef,
     /// What all requests share, and whether it can be read from the cache.
     pub shared: SharedReport,
-    /// What a person should know before money is spent; none of it stops the job.
+    /// What the user should know before money is spent; none of it stops the job.
     pub warnings: Vec<Warning>,
 }
 
@@ -189,7 +189,7 @@ fn prefill(messages: &[MessageSpec]) -> Option<String> {
     is_plain.then(|| text.trim_end().to_owned())
 }
 
-/// Makes sure that the output takes the place of nothing that the job reads.
+/// Makes sure that the output replaces nothing that the job reads.
 fn check_replaces_nothing(
     file: &JobFile,
     source: &Source,

@@ -1,7 +1,7 @@
 //! A job's options → an open connection to its provider.
 //!
-//! A run belongs to where its batches are (the plan's origin). The simulator of this process is such
-//! a place too, so a simulated run is always resumed on it, whatever provider the engine has.
+//! A run belongs to where its batches are (the plan's origin). The simulator of this process is
+//! such a place too, so a simulated run is always resumed on it, whatever provider the engine has.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::provider::retry::{Call, Clock, FailedTry, with_retry_telling};
+use crate::provider::retry::{Call, Clock, FailedTry, with_retry_reporting};
 use crate::provider::{ApiError, BatchApi};
 
 use super::note::StepNote;
@@ -23,7 +23,7 @@ const NOT_WORTH_TELLING: Duration = Duration::from_millis(1_500);
 const SLOW: Duration = Duration::from_secs(10);
 /// The longest time between two such reports.
 const SLOW_AT_MOST: Duration = Duration::from_secs(60);
-/// How long a call may take that is begun after the deadline.
+/// How long a call may take that starts after the deadline.
 const A_MOMENT: Duration = Duration::from_secs(5);
 
 /// What the steps that wait work with.
@@ -32,9 +32,9 @@ pub(crate) struct Context<'a> {
     pub api: &'a dyn BatchApi,
     /// Time and chance.
     pub clock: &'a dyn Clock,
-    /// Who hears of progress.
+    /// Receives progress.
     pub observer: &'a dyn Observer,
-    /// Set when a person wants to leave.
+    /// Set when the user asks to stop.
     pub stop: StopSignal,
     /// How many requests may be in flight over all batches.
     pub max_queued_requests: u64,
@@ -50,9 +50,9 @@ pub(crate) struct Context<'a> {
 pub(crate) enum Until {
     /// Everything that fits is sent.
     Sent,
-    /// One look at what is in flight; what has ended is saved. Nothing is sent but rows that are
+    /// One poll of what is in flight; what has ended is saved. Nothing is sent but rows that are
     /// sent again.
-    LookedOnce,
+    PolledOnce,
     /// Everything that was sent is saved. Nothing is sent but rows that are sent again.
     Fetched,
     /// Everything is sent and saved.
@@ -60,8 +60,8 @@ pub(crate) enum Until {
 }
 
 impl Until {
-    /// Whether a batch of this attempt is sent: who only fetches spends no more than was decided
-    /// when the run was submitted.
+    /// Whether a batch of this attempt is sent: a command that only fetches spends no more than was
+    /// decided when the run was submitted.
     pub(crate) fn sends(self, attempt: u32) -> bool {
         attempt > 1 || matches!(self, Until::Sent | Until::Collected)
     }
@@ -77,7 +77,7 @@ pub enum RunOutcome {
     Unfinished,
     /// A batch may or may not have been created; its rows are not sent until that is known.
     InDoubt,
-    /// A person wanted to leave.
+    /// The user asked to stop.
     Interrupted,
     /// What is still to be sent does not fit into the budget, and nothing is in flight whose end
     /// would make room.
@@ -131,7 +131,7 @@ impl StopSignal {
 }
 
 impl Context<'_> {
-    /// Whether a person wants to leave, or the deadline has come.
+    /// Whether the user asks to stop, or the deadline has come.
     pub(crate) fn is_leaving(&self) -> bool {
         self.stop.is_set()
             || self
@@ -139,8 +139,8 @@ impl Context<'_> {
                 .is_some_and(|deadline| deadline <= self.clock.now())
     }
 
-    /// Waits for a call that can be broken off, until it is time to leave. A call that is begun
-    /// after the deadline has a moment yet, so that one look is always had.
+    /// Waits for a call that can be interrupted, until the run stops. A call that is begun after
+    /// the deadline gets a short grace period, so that one poll always completes.
     pub(crate) async fn unless_leaving<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let Some(deadline) = self.deadline else {
             return self.stop.or(work).await;
@@ -156,7 +156,7 @@ impl Context<'_> {
     }
 
     /// Makes a call until it succeeds or the verdict is something else than to wait, at most for
-    /// `longest`, and tells of it meanwhile.
+    /// `longest`, and reports it meanwhile.
     pub(crate) async fn retrying<T, F, R>(
         &self,
         call: Call,
@@ -167,7 +167,7 @@ impl Context<'_> {
         F: FnMut() -> R,
         R: Future<Output = Result<T, ApiError>>,
     {
-        let tell = |failed: FailedTry<'_>| {
+        let report = |failed: FailedTry<'_>| {
             let FailedTry {
                 error,
                 since,
@@ -182,14 +182,18 @@ impl Context<'_> {
                 });
             }
         };
-        with_retry_telling(call, self.clock, longest, tell, || {
-            self.telling_if_slow(call, make())
+        with_retry_reporting(call, self.clock, longest, report, || {
+            self.reporting_if_slow(call, make())
         })
         .await
     }
 
-    /// Waits for a call, and tells from time to time that it has not been answered.
-    pub(crate) async fn telling_if_slow<T>(&self, call: Call, work: impl Future<Output = T>) -> T {
+    /// Waits for a call, and reports from time to time that it has not been answered.
+    pub(crate) async fn reporting_if_slow<T>(
+        &self,
+        call: Call,
+        work: impl Future<Output = T>,
+    ) -> T {
         let mut work = std::pin::pin!(work);
         let mut waited = Duration::ZERO;
         loop {
@@ -205,13 +209,13 @@ impl Context<'_> {
         }
     }
 
-    /// Tells a person something.
+    /// Reports a note to the user.
     pub(crate) fn note(&self, note: StepNote) {
         self.observer.notice(Notice::Note(&note));
     }
 }
 
-/// The time from one moment to a later one; none if they are the other way round.
+/// The time from one timestamp to a later one; zero if they are reversed.
 pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
 }

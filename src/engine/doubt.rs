@@ -1,34 +1,34 @@
 //! A create call without a certain result → the batch it created, or the proof that it created
 //! none.
 //!
-//! A batch carries no label and create has no idempotency key, so the one way to know is to look:
+//! A batch carries no label and create has no idempotency key, so only a search can find it:
 //!
 //! ```text
 //!   list, newest first, back to what was there before the first create call of the batch
 //!     ├─ known to this run, or looked into before: passed over
 //!     ├─ of another number of requests: not it
-//!     ├─ ended: the ids in its first results identify it ─▶ adopted, or passed over for good
-//!     └─ not ended, or its results cannot be read: may be it ─▶ looked at again
-//!   nothing left that may be it, and looked for as long as the settling time ─▶ absent: sent again
+//!     ├─ ended: the ids in its first results identify it ─▶ adopted, or ruled out permanently
+//!     └─ not ended, or its results cannot be read: may be it ─▶ checked again
+//!   nothing left that may be it, and searched for during the settling time ─▶ absent: sent again
 //! ```
 //!
 //! **What may be sent meanwhile**: every batch that shares no row with an uncertain one
-//! ([`holds`]). Batches of one attempt share none: they are cut from the table, or pooled from
-//! failed rows, without overlap, and the parts of a split batch take the place of one that was
-//! refused. A batch of another attempt at rows in the same stretch waits. That the others are sent
-//! cannot lead to a wrong adoption or a wrong absence: a batch is adopted by the ids in its results
-//! alone, which no other batch of the same attempt has; a batch of the run whose id is known is
-//! never looked at; and one that is uncertain too is ruled out, for each of the two, by its ids
-//! only. Sizes choose what is looked into, and prove nothing: two uncertain batches of the same
-//! size wait for each other's end, and are distinguished then.
+//! ([`holds`]). Batches of one attempt share none: they are slices of the table, or pooled from
+//! failed rows, without overlap, and the parts of a split batch replace one that was refused. A
+//! batch of another attempt at rows in the same range waits. That the others are sent cannot lead
+//! to a wrong adoption or a wrong absence: a batch is adopted by the ids in its results alone,
+//! which no other batch of the same attempt has; a batch of the run whose id is known is never
+//! looked at; and one that is uncertain too is ruled out, for each of the two, by its ids only.
+//! Sizes choose what is looked into, and prove nothing: two uncertain batches of the same size wait
+//! for each other's end, and are distinguished then.
 //!
 //! The settling time counts from when the uncertainty was written to the journal; a batch that was
 //! `Intended` when the run was opened is written down then, since it is unknown how late its call
-//! came to its end. Where that was in this process, as much time has to have passed by the
-//! machine's monotonic clock, so that a clock that is set forward settles nothing; and where it was
-//! written down by a clock that has been set back since, that time is enough. The last look begins
-//! after the settling time, and a look that did not see the whole list settles nothing. The time
-//! must be longer than a new batch may take to show itself in the list: what shows itself later was
+//! ended. Where that was in this process, as much time has to have passed by the machine's
+//! monotonic clock, so that a clock that is set forward settles nothing; and where it was written
+//! down by a clock that has been set back since, that time is enough. The last search begins after
+//! the settling time, and a search that did not see the whole list settles nothing. The time must
+//! be longer than a new batch may take to show itself in the list: what shows itself later was
 //! sent, and paid, twice.
 
 use std::collections::{HashMap, HashSet};
@@ -66,7 +66,7 @@ const MAX_PAGES: usize = 100;
 pub(crate) struct DoubtSearch {
     /// Batches of the workspace that were reported, each with the reason.
     candidates: HashSet<(BatchId, Unproven)>,
-    /// Uncertain batches that something found may be, or of which the last look saw too little.
+    /// Uncertain batches that something found may be, or of which the last search saw too little.
     open: HashSet<u32>,
     /// When this process began, and since when it has known each uncertain batch.
     begun: Timestamp,
@@ -105,7 +105,7 @@ impl DoubtSearch {
         run.state().doubts().map(reason).collect()
     }
 
-    /// Whether a batch was looked for long enough, in a look that began then.
+    /// Whether a batch was searched for long enough, in a search that began then.
     fn is_settled(
         &self,
         driver: &Context<'_>,
@@ -133,8 +133,9 @@ impl DoubtSearch {
 
 /// Whether a batch has to wait for an uncertain one that may carry some of its rows.
 pub(crate) fn holds(state: &State, batch: &Batch) -> bool {
-    let (first, last) = (batch.piece.first_row, batch.piece.last_row);
-    let overlaps = |other: &Batch| other.piece.first_row <= last && first <= other.piece.last_row;
+    let (first, last) = (batch.spooled.first_row, batch.spooled.last_row);
+    let overlaps =
+        |other: &Batch| other.spooled.first_row <= last && first <= other.spooled.last_row;
     state
         .left_to(Step::Settle)
         .any(|open| open.attempt != batch.attempt && overlaps(open))
@@ -218,7 +219,7 @@ async fn settle_one(
     } else {
         search.open.remove(&batch);
     }
-    // A person's decision needs no settling time: it accepts that the batch may exist.
+    // The user's decision needs no settling time: it accepts that the batch may exist.
     let by_person = run.is_decided(batch);
     if !by_person && (is_open || !search.is_settled(driver, run, batch, began, by)) {
         return Ok(false);
@@ -269,8 +270,8 @@ struct ListSearch {
     is_complete: bool,
 }
 
-/// Lists the batches that may be one of the uncertain ones. `None` if it is time to leave, or the
-/// list does not answer for now.
+/// Lists the batches that may be one of the uncertain ones. `None` if the run is asked to stop, or
+/// the list does not answer for now.
 async fn candidates(
     driver: &Context<'_>,
     run: &Run,
@@ -335,7 +336,7 @@ fn may_be(driver: &Context<'_>, run: &Run, candidate: &RemoteBatch, batch: u32) 
     // A batch that was only just created may not be counted yet, and counts that cannot be read are
     // 0 too.
     let has_size =
-        [0, u64::from(run.piece(batch).requests)].contains(&candidate.request_counts.total());
+        [0, u64::from(run.spooled(batch).requests)].contains(&candidate.request_counts.total());
     let is_young = between(run.intended_at(batch), driver.clock.now()) < TOO_YOUNG_TO_BE_ARCHIVED;
     let is_too_old =
         candidate.created_at < oldest(run, batch) || (is_young && candidate.archived_at.is_some());
@@ -380,7 +381,7 @@ fn oldest(run: &Run, batch: u32) -> Timestamp {
 enum Identity {
     /// It is: its results hold this id, which only that batch sends.
     Same(String),
-    /// It is another batch, of this run or of somebody else: the first ids in its results.
+    /// It is another batch, of this run or of another client: the first ids in its results.
     Other(Vec<String>),
     /// That cannot be known now: why.
     Unknown(Unproven),
@@ -409,8 +410,8 @@ async fn identify(
     })
 }
 
-/// How long until a look can settle one of the uncertain batches; zero where one waits for nothing
-/// but a look.
+/// How long until a search can settle one of the uncertain batches; zero where one waits only for a
+/// search.
 pub(crate) fn time_left(driver: &Context<'_>, run: &Run) -> Option<Duration> {
     let now = driver.clock.now();
     run.state()
@@ -429,7 +430,7 @@ mod tests {
     use crate::batch::SpooledBatch;
     use crate::journal::JournalEntry;
 
-    fn piece(number: u32, first_row: u64, last_row: u64) -> SpooledBatch {
+    fn spooled(number: u32, first_row: u64, last_row: u64) -> SpooledBatch {
         let requests = u32::try_from(last_row - first_row + 1).unwrap();
         let (file_hash, body_hash) = (String::new(), String::new());
         SpooledBatch {
@@ -448,7 +449,7 @@ mod tests {
     #[test]
     fn only_a_batch_that_would_carry_the_same_rows_waits_for_an_uncertain_one() {
         // The second and the third have the size of the first, and wait for nothing.
-        let pieces = [piece(1, 0, 9), piece(2, 10, 19), piece(3, 20, 29)];
+        let batches = [spooled(1, 0, 9), spooled(2, 10, 19), spooled(3, 20, 29)];
         let intent = Event::Intent {
             batch: 1,
             requests: 10,
@@ -459,7 +460,7 @@ mod tests {
         let added = |batch, first, last| Event::Added {
             batch,
             attempt: 2,
-            piece: piece(batch, first, last),
+            spooled: spooled(batch, first, last),
             head: None,
         };
         let uncertain = Event::Doubt {
@@ -478,7 +479,7 @@ mod tests {
             .map(|(seq, event)| JournalEntry::new(seq, Timestamp::UNIX_EPOCH, event))
             .collect();
         let held = |entries: &[JournalEntry]| -> Vec<u32> {
-            let state = State::from_events(&pieces, &[], entries).unwrap();
+            let state = State::from_events(&batches, &[], entries).unwrap();
             state
                 .to_send()
                 .filter(|batch| holds(&state, batch))

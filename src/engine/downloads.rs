@@ -1,7 +1,7 @@
-//! Results that cannot be fetched for now → fetched later, while the other batches go on.
+//! Results that cannot be fetched now → fetched later, while the other batches continue.
 //!
-//! Each batch has its own time for the next try, longer each time. What is given up here is asked
-//! for again by the next command.
+//! Each batch has its own backoff. Downloads that are given up here are requested again by the next
+//! command.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -29,17 +29,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 pub(crate) struct Downloads {
     open: HashMap<u32, OpenDownload>,
     /// Batches whose results were looked for a second time in this process.
-    looked_again: HashSet<u32>,
+    polled_again: HashSet<u32>,
 }
 
-/// A batch whose results are still to be had.
+/// A batch whose results are still to be fetched.
 #[derive(Debug)]
 struct OpenDownload {
     tries: u32,
     /// Since when, and when the next try is due.
     since: Duration,
     next: Duration,
-    /// Whether trying again does not help, or has gone on for too long.
+    /// Whether a retry cannot help, or retries have lasted too long.
     is_given_up: bool,
     /// What was wrong the last time; `None` where they were not found, which is waited for.
     error: Option<ApiError>,
@@ -52,7 +52,7 @@ impl Downloads {
             .is_none_or(|open| !open.is_given_up && open.next <= now)
     }
 
-    /// Whether a download is tried again within moments, so that even who looks once stays for it.
+    /// Whether a download is retried within seconds, so that even a single poll waits for it.
     pub(crate) fn is_quick(&self, run: &Run) -> bool {
         let is_quick =
             |open: &OpenDownload| open.error.is_some() && !open.is_given_up && open.tries < TRIES;
@@ -72,10 +72,10 @@ impl Downloads {
             .is_some_and(|open| open.is_given_up || open.error.is_none())
     }
 
-    /// Records that a batch's results are looked for a second time; gives whether that is the first
-    /// such look of this process.
-    pub(super) fn looks_again(&mut self, batch: u32) -> bool {
-        self.looked_again.insert(batch)
+    /// Records that a batch's results are polled for again; returns whether this is the first time
+    /// in this process.
+    pub(super) fn polls_again(&mut self, batch: u32) -> bool {
+        self.polled_again.insert(batch)
     }
 
     /// How long until the next batch is fetched again.
@@ -101,7 +101,7 @@ impl Downloads {
 
     /// Records that a batch was given up: the next process looks for it again.
     pub(crate) fn lost(&mut self, batch: u32) {
-        self.looked_again.insert(batch);
+        self.polled_again.insert(batch);
     }
 
     /// Why a batch that has ended is not collected, if there is one.
@@ -119,8 +119,8 @@ impl Downloads {
         Some(stopped(run, action, error))
     }
 
-    /// The failure, once there is nothing to do but to fetch what was given up. `sends_more` tells
-    /// whether the command has batches to send that something else than these results holds back.
+    /// The failure, once only downloads that were given up are left. `sends_more` says whether the
+    /// command has batches to send that something else than these results holds back.
     pub(crate) fn dead_end(&self, run: &Run, sends_more: bool) -> Option<Error> {
         let is_given_up = |batch: u32| self.open.get(&batch).is_some_and(|open| open.is_given_up);
         let has_more = sends_more

@@ -1,11 +1,11 @@
-//! Submit, watch, collect in a loop, until everything is there or it is time to leave.
+//! Submit, watch, collect in a loop, until everything is collected or the run is asked to stop.
 //!
 //! ```text
-//!   ┌─▶ judge checkpoints ─▶ send what fits ─▶ look for uncertain batches ─▶ look at what is in flight ─▶ save what has ended ─▶ all saved? ─▶ done
+//!   ┌─▶ judge checkpoints ─▶ send what fits ─▶ look for uncertain batches ─▶ poll what is in flight ─▶ save what has ended ─▶ all saved? ─▶ done
 //!   └───────────────────────────────── wait, longer each time ◀───────────────────────────────────────────────────────┘
 //! ```
 //!
-//! What stops the sending (a spend limit, a batch that is refused for good) ends the loop only
+//! What stops the sending (a spend limit, a batch that is rejected permanently) ends the loop only
 //! after what has ended was saved; results that cannot be fetched end it only when nothing else is
 //! left. The loop holds nothing that is not in the journal: ended at any point and started again,
 //! it resumes.
@@ -19,42 +19,40 @@ use crate::journal::Step;
 use super::context::{Context, RunOutcome, Until, between};
 use super::note::StepNote;
 use super::notice::{Notice, WaitReason};
-use super::{
-    Error, Run, budget_check, checkpoints, collect, doubt, pace, resume, submit, watch as look,
-};
+use super::{Error, Run, budget_check, checkpoints, collect, doubt, pace, resume, submit, watch};
 
-/// Between two looks at the least. A tenth of a second costs a few calls at the start of a run, and
-/// lets a small one end quickly.
+/// The shortest time between two polls. A tenth of a second costs a few calls at the start of a
+/// run, and lets a small one end quickly.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-/// Between two looks at the most: the batch guide polls once a minute.
+/// The longest time between two polls: the batch guide polls once a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// As long as a batch is uncertain, a look is worth more.
+/// The same while a batch is uncertain, since polling is then worth more.
 const LONGEST_PAUSE_IN_DOUBT: Duration = Duration::from_secs(15);
 /// What the loop remembers from one round to the next. All of it can be lost.
 struct Memory {
-    not_found: look::NotFoundTracker,
+    not_found: watch::NotFoundTracker,
     pace: pace::Pace,
-    told: doubt::DoubtSearch,
+    search: doubt::DoubtSearch,
     /// How many events there were after the last round, and since when there have been no more.
     quiet: (u64, Timestamp),
 }
 
 impl Context<'_> {
-    /// Resumes a run, as far as it is told to.
+    /// Resumes a run up to the requested step.
     ///
     /// # Errors
     /// [`Error::Provider`] when the provider refuses or cannot be reached for long;
     /// [`Error::Refused`] when it does not take a batch as it is; [`Error::StoppedAtCheckpoint`]
-    /// when what the first rows came to speaks against sending the rest; [`Error::Budget`] when it
-    /// does not fit into its budget; [`Error::Journal`] and [`Error::File`] when what must be kept
-    /// cannot be written. Everything accepted until then is recorded.
+    /// when the results of the first rows stop the run; [`Error::Budget`] when it does not fit into
+    /// its budget; [`Error::Journal`] and [`Error::File`] when what must be kept cannot be written.
+    /// Everything accepted until then is recorded.
     pub(crate) async fn drive(&self, run: &mut Run, until: Until) -> Result<RunOutcome, Error> {
         run.check_provider(self.api.format())?;
         let now = self.clock.now();
         let mut memory = Memory {
-            not_found: look::NotFoundTracker::default(),
+            not_found: watch::NotFoundTracker::default(),
             pace: pace::Pace::resumed(run, now),
-            told: doubt::DoubtSearch::new(now),
+            search: doubt::DoubtSearch::new(now),
             quiet: (run.state().events(), now),
         };
         if until.sends(1) {
@@ -99,11 +97,11 @@ impl Context<'_> {
         }
     }
 
-    /// Looks whether the provider has batches of a run that its journal does not know, and records
+    /// Checks whether the provider has batches of a run that its journal does not know, and records
     /// what is found. Nothing is sent.
     ///
     /// # Errors
-    /// [`Error::Provider`] when the list cannot be had; [`Error::Journal`] when what is found
+    /// [`Error::Provider`] when the list cannot be fetched; [`Error::Journal`] when what is found
     /// cannot be recorded.
     pub(crate) async fn look_for_unknown(&self, run: &mut Run) -> Result<(), Error> {
         resume::look_for_strays(self, run, Until::Sent).await
@@ -118,7 +116,7 @@ impl Context<'_> {
     ) -> Result<(), Error> {
         doubt::admit(self, run)?;
         self.send(run, until, memory).await?;
-        if doubt::settle(self, run, &mut memory.told).await? {
+        if doubt::settle(self, run, &mut memory.search).await? {
             self.send(run, until, memory).await?;
         }
         Ok(())
@@ -142,14 +140,15 @@ impl Context<'_> {
     }
 
     /// # Errors
-    /// [`Error::Provider`] also when nothing is left to do but to fetch results that cannot be had.
+    /// [`Error::Provider`] also when nothing is left to do but to fetch results that cannot be
+    /// fetched.
     async fn look_and_save(
         &self,
         run: &mut Run,
         until: Until,
         memory: &mut Memory,
     ) -> Result<(), Error> {
-        look::look(self, run, &mut memory.not_found).await?;
+        watch::poll(self, run, &mut memory.not_found).await?;
         collect::save_what_has_ended(self, run, &mut memory.not_found).await?;
         // What the budget holds, and what this command does not send, is not waited for: nothing
         // would end the wait.
@@ -169,7 +168,7 @@ impl Context<'_> {
             .map_or(Ok(()), Err)
     }
 
-    /// How long until the next look: a tenth of the time in which nothing happened, so that a short
+    /// How long until the next poll: a tenth of the time in which nothing happened, so that a short
     /// batch is seen at once and a long one costs few calls. `None` when the deadline comes first.
     fn pause(&self, run: &Run, until: Until, memory: &mut Memory) -> Option<Duration> {
         let now = self.clock.now();
@@ -178,7 +177,7 @@ impl Context<'_> {
         }
         let mut pause = (between(memory.quiet.1, now) / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         if let Some(left) = doubt::time_left(self, run) {
-            // The look that settles a batch begins when it can.
+            // The poll that settles a batch starts as soon as it can.
             let longest = if left.is_zero() {
                 LONGEST_PAUSE_IN_DOUBT
             } else {
@@ -226,7 +225,7 @@ impl Context<'_> {
     /// What the run waits for besides the batches in flight.
     fn reasons(&self, run: &Run, until: Until, memory: &Memory, now: Timestamp) -> Vec<WaitReason> {
         let next = run.next_to_send(|attempt| until.sends(attempt), &memory.pace.short);
-        let mut reasons = memory.told.reasons(self, run, now);
+        let mut reasons = memory.search.reasons(self, run, now);
         reasons.extend(memory.pace.reasons(self, run, next, now));
         if until.sends(1) {
             reasons.extend(checkpoints::reason(self, run));
@@ -245,7 +244,7 @@ impl Context<'_> {
                     && memory.pace.passes(run, self.clock.now());
                 !is_waiting && !checkpoints::is_awaited(self, run)
             }
-            Until::LookedOnce => !memory.not_found.downloads.is_quick(run),
+            Until::PolledOnce => !memory.not_found.downloads.is_quick(run),
             Until::Fetched => {
                 let is_sending = run
                     .next_to_send(|attempt| until.sends(attempt), &memory.pace.short)
@@ -260,7 +259,7 @@ impl Context<'_> {
     }
 }
 
-/// Where the run stands when it is time to leave.
+/// Where the run stands when it is asked to stop.
 ///
 /// # Errors
 /// [`Error::Provider`] where results that are there cannot be fetched in full.

@@ -106,7 +106,7 @@ impl<'a> Evidence<'a> {
         Ok(format_of(self.plan, &self.formats)?.envelope())
     }
 
-    /// What a journal lacks whose events come to `state`.
+    /// What a journal lacks whose events result in `state`.
     ///
     /// # Errors
     /// [`Error::Journal`] where what is lacking cannot be rebuilt, so that the run is not to be
@@ -124,10 +124,10 @@ impl<'a> Evidence<'a> {
             added: Vec::new(),
         };
         let known = u32::try_from(state.batches().len()).unwrap_or(u32::MAX);
-        let told = self.results.keys().chain(self.sent_by_ledger()).copied();
+        let named = self.results.keys().chain(self.sent_by_ledger()).copied();
         let last = match scope {
-            Scope::DoubtSearch => told.max(),
-            Scope::All => told.chain(self.spools.iter().copied()).max(),
+            Scope::DoubtSearch => named.max(),
+            Scope::All => named.chain(self.spools.iter().copied()).max(),
         };
         // Batches first: a doubt can only be recorded of a batch that the state has.
         rebuilding.add_batches(known + 1, last.unwrap_or(0), now)?;
@@ -203,10 +203,10 @@ impl<'a> Evidence<'a> {
             .entries
             .get(&batch)
             .filter(|entry| entry.state != EntryState::Released);
-        let told = entry
+        let recorded = entry
             .map(|entry| entry.reserved_at)
             .or_else(|| self.manifest.as_ref().map(|manifest| manifest.updated_at));
-        told.map_or(now, |told| told.min(now))
+        recorded.map_or(now, |at| at.min(now))
     }
 }
 
@@ -238,20 +238,20 @@ impl Rebuilding<'_> {
         let mut batch = first;
         while batch <= last {
             let head = self.head_of(batch)?;
-            let piece = self.describe(batch, head.as_ref())?;
-            if let Some((parent, others)) = self.parts(&piece)? {
+            let spooled = self.describe(batch, head.as_ref())?;
+            if let Some((parent, others)) = self.parts(&spooled)? {
                 let parts: Vec<u32> = (batch..=others).collect();
                 self.split(parent, &parts, now)?;
                 batch = others + 1;
                 continue;
             }
-            self.add(batch, piece, head, now)?;
+            self.add(batch, spooled, head, now)?;
             batch += 1;
         }
         Ok(())
     }
 
-    /// Splits batches whose parts only the spool knows, and gives the parts. The ledger has a row
+    /// Splits batches whose parts only the spool knows, and returns the parts. The ledger has a row
     /// of every batch that it saw being sent, so one without a row was sent by another ledger, and
     /// so may its parts have been.
     fn add_forgotten_parts(&mut self, now: Timestamp) -> Result<BTreeSet<u32>, Error> {
@@ -324,7 +324,7 @@ impl Rebuilding<'_> {
     fn parts(&self, first: &SpooledBatch) -> Result<Option<(u32, u32)>, Error> {
         let may_be_split = |batch: &&Batch| {
             (is_unsent(batch) || matches!(batch.state, BatchState::Intended { .. }))
-                && batch.piece.requests > first.requests
+                && batch.spooled.requests > first.requests
                 && !self.evidence.results.contains_key(&batch.number())
                 && self
                     .evidence
@@ -335,7 +335,7 @@ impl Rebuilding<'_> {
         let wholes: Vec<&Batch> = self.state.batches().iter().filter(may_be_split).collect();
         let most = wholes
             .iter()
-            .map(|batch| batch.piece.requests)
+            .map(|batch| batch.spooled.requests)
             .max()
             .unwrap_or(0);
         let mut requests = first.requests;
@@ -346,7 +346,7 @@ impl Rebuilding<'_> {
             requests = requests.saturating_add(requests_in(&self.spool_of(part))?);
             for whole in wholes
                 .iter()
-                .filter(|batch| batch.piece.requests == requests)
+                .filter(|batch| batch.spooled.requests == requests)
             {
                 let mut ids = Vec::new();
                 for part in first.number..=part {
@@ -400,7 +400,7 @@ impl Rebuilding<'_> {
     fn add(
         &mut self,
         batch: u32,
-        piece: SpooledBatch,
+        spooled: SpooledBatch,
         head: Option<HeadFile>,
         now: Timestamp,
     ) -> Result<(), Error> {
@@ -422,7 +422,7 @@ impl Rebuilding<'_> {
             Event::Added {
                 batch,
                 attempt,
-                piece,
+                spooled,
                 head,
             },
         )
@@ -458,7 +458,7 @@ impl Rebuilding<'_> {
             body_bytes: bytes,
             body_hash,
             ..
-        } = batch.piece;
+        } = batch.spooled;
         let at = self
             .evidence
             .entries
@@ -484,8 +484,8 @@ impl Rebuilding<'_> {
         reason: DoubtReason,
     ) -> Result<(), Error> {
         self.intend(batch, now)?;
-        // Whoever rescues a run may do so moments after its last create call, by a ledger that is
-        // not the one it was sent with.
+        // A run may be rescued seconds after its last create call, with a ledger that is not the
+        // one it was sent with.
         let since = if scope == Scope::All {
             now
         } else {
@@ -507,7 +507,7 @@ impl Rebuilding<'_> {
 }
 
 fn is_unsent(batch: &Batch) -> bool {
-    batch.piece.requests > 0
+    batch.spooled.requests > 0
         && matches!(
             batch.state,
             BatchState::Planned | BatchState::Refused { .. }

@@ -1,8 +1,8 @@
 //! Saved lines → outcomes → joined rows → output file.
 //!
 //! Works through the planned batches in row order: the rows and source columns of one come from its
-//! spool file, their outcomes from the results of the batches that sent them. The output appears under its name
-//! only when every row is in it.
+//! spool file, their outcomes from the results of the batches that sent them. The output appears
+//! under its name only when every row is in it.
 //!
 //! **Memory:** one row group of the spool, the places of one planned batch's result lines (32 bytes
 //! each), and one row group of the output.
@@ -42,8 +42,8 @@ pub(super) enum Export {
     Retriable(Vec<(u32, u64)>),
 }
 
-/// Joins everything that came back to its rows, and writes the output, unless `policy` wants rows
-/// sent again first.
+/// Joins everything that was returned to its rows, and writes the output, unless `policy` sends
+/// rows again first.
 ///
 /// What the run showed is kept in `job_folder`, where its job keeps what it learned; without one,
 /// nothing is.
@@ -83,10 +83,10 @@ pub(super) fn export(
         lengths: Lengths::of(run, policy),
     };
     let mut observer = RunObserver::new(&columns, run.plan().counts.requests);
-    for piece in 1..=run.pieces() {
+    for number in 1..=run.planned_batches() {
         let planned = BatchJoin {
             run,
-            piece,
+            number,
             answer: answer.as_ref(),
             wanted,
         };
@@ -99,7 +99,7 @@ pub(super) fn export(
             listener,
         )?;
         if rows > 0 {
-            retriable.push((planned.piece, rows));
+            retriable.push((planned.number, rows));
         }
     }
     // Fewer rows than one batch of the provider needs cannot be sent again: they stay failed.
@@ -114,7 +114,8 @@ pub(super) fn export(
             summary.totals.rows
         )));
     }
-    // Prices may have changed since the results were saved; the ledger takes the bill of the output.
+    // Prices may have changed since the results were saved; the ledger takes the bill of the
+    // output.
     run.settle_by(&summary.totals.bill, now)?;
     summary.comparison = observer.compare(run, &summary.totals);
     let statistics = observer.finish(run).zip(job_folder);
@@ -160,7 +161,7 @@ pub(super) fn export(
 /// neither side.
 #[expect(
     clippy::cast_precision_loss,
-    reason = "a share of rows is compared with a share somebody typed"
+    reason = "a share of rows is compared with a configured share"
 )]
 fn is_held_back(summary: &ExportSummary, min_success: Option<f64>) -> bool {
     let wanted = summary.totals.rows - summary.left_out;
@@ -179,7 +180,7 @@ struct Retries<'p> {
 }
 
 impl BatchJoin<'_> {
-    /// Writes its rows, and gives how many of them are to be sent again first.
+    /// Writes its rows, and returns how many of them are to be sent again first.
     fn export(
         &self,
         schema: &OutputSchema,
@@ -189,9 +190,9 @@ impl BatchJoin<'_> {
         observer: &mut RunObserver,
         listener: &dyn Observer,
     ) -> Result<u64, Error> {
-        let file_hash = &self.run.piece(self.piece).file_hash;
-        verify(&self.run.spool_path(self.piece), file_hash)?;
-        let held = self.run.unsent_rows(self.piece);
+        let file_hash = &self.run.spooled(self.number).file_hash;
+        verify(&self.run.spool_path(self.number), file_hash)?;
+        let held = self.run.unsent_rows(self.number);
         let is_held = |row: u64| {
             held.iter()
                 .any(|(first, last)| (*first..=*last).contains(&row))
@@ -199,7 +200,7 @@ impl BatchJoin<'_> {
         let mut joiner = self.joiner()?;
         let mut builders = RowBuilders::new(schema, self.answer, ROWS);
         let mut retriable = 0;
-        for rows in SpoolReader::open_without_fragments(&self.run.spool_path(self.piece))? {
+        for rows in SpoolReader::open_without_fragments(&self.run.spool_path(self.number))? {
             let rows = rows?;
             if listener.is_stopping() {
                 return Err(Error::Interrupted);

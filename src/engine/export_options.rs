@@ -1,8 +1,8 @@
 //! How the answers of a run become its output: as it was planned, or as a job file says now.
 //!
-//! Answers are paid for once and kept as they came. Whoever finds that a pointer, an expression, a
-//! schema or a column was wrong reads them anew, for nothing. What was sent cannot change any more:
-//! tools and the beginning of the answer are those of the plan.
+//! Answers are paid for once and kept as received. If a pointer, an expression, a schema or a
+//! column was wrong, they are re-parsed free of charge. What was sent cannot change: tools and the
+//! beginning of the answer are those of the plan.
 
 use std::path::{Path, PathBuf};
 
@@ -15,14 +15,14 @@ use crate::request::schema;
 use super::Error;
 use super::kept_job::{KeptJob, absolute};
 
-/// What stands in the name of an output whose answers are made up.
+/// Marks the name of an output whose answers are simulated.
 pub(super) const SIMULATED: &str = "simulated";
-/// What stands in the name of an output of some of the job's rows only.
+/// Marks the name of an output of some of the job's rows only.
 const TRIAL: &str = "trial";
 
-/// What stands in the name of an output that tells less than the one in its place.
+/// Marks the name of an output that is less complete than the existing one.
 pub(super) const INCOMPLETE: &str = "incomplete";
-/// All that can stand in the name of an output which is not in its place.
+/// All marks in the name of an output that is not in its place.
 pub(super) const OWN_NAMES: [&str; 3] = [SIMULATED, TRIAL, INCOMPLETE];
 
 /// How answers are read, and what is written.

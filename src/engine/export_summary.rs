@@ -1,4 +1,4 @@
-//! What an export came to, as data.
+//! The result of an export, as data.
 
 use std::path::PathBuf;
 
@@ -18,15 +18,15 @@ pub struct ExportSummary {
     pub path: Option<PathBuf>,
     /// Rows by status, and tokens of all attempts.
     pub totals: Totals,
-    /// Rows left out because an earlier row has their key. The job wants that, so they do not count
-    /// as failures.
+    /// Rows left out because an earlier row has their key. The job requests that, so they do not
+    /// count as failures.
     pub left_out: u64,
     /// What the run was expected to cost beside what it did.
     pub comparison: Option<Comparison>,
     /// Rows that did not succeed, by what can be done about them; those left out on purpose are not
     /// among them.
     pub failures: Failures,
-    /// Why the output is not in its place, where something better stands there.
+    /// Why the output is not in its place, where something better exists there.
     pub set_aside: Option<SetAside>,
 }
 

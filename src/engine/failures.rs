@@ -20,14 +20,14 @@ use super::{Error, Run};
 pub struct Failures {
     /// Rows that can be sent again, by class.
     pub by_class: BTreeMap<Class, u64>,
-    /// Rows that were sent and whose request would fail again in the same way.
+    /// Rows that were sent and whose request would fail again with the same error.
     pub for_good: u64,
     /// Rows whose answers were cut off and cannot get more room, so that sending them again cannot
     /// help.
     pub without_room: u64,
     /// Rows that were never sent.
     pub unsent: u64,
-    /// The first row of those for good; of all others, if there is none.
+    /// The first row of the permanent failures; of all others, if there is none.
     pub first: Option<FirstFailure>,
 }
 
@@ -49,8 +49,8 @@ pub struct FirstFailure {
 }
 
 impl Failures {
-    /// Takes note of a row that did not succeed. `has_room` says whether a longer answer can be
-    /// asked for, where the last was cut off.
+    /// Records a row that did not succeed. `has_room` says whether a longer answer can be asked
+    /// for, where the last was cut off.
     pub(super) fn push(
         &mut self,
         rows: &SpoolRows,
@@ -94,15 +94,15 @@ impl Failures {
         let lengths = Lengths::of(run, policy);
         let answer = Answers::compile(&run.options().answer)?;
         let mut failures = Failures::default();
-        for piece in 1..=run.pieces() {
-            let piece = BatchJoin {
+        for number in 1..=run.planned_batches() {
+            let planned = BatchJoin {
                 run,
-                piece,
+                number,
                 answer: answer.as_ref(),
                 wanted: Wanted::default(),
             };
-            let mut joiner = piece.joiner()?;
-            for rows in SpoolReader::open_without_fragments(&run.spool_path(piece.piece))? {
+            let mut joiner = planned.joiner()?;
+            for rows in SpoolReader::open_without_fragments(&run.spool_path(planned.number))? {
                 let rows = rows?;
                 for row in 0..rows.len() {
                     let joined = joiner.row(request_row(&rows, row))?;

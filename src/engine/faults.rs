@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_causes_apart_and_counts_each() {
+    fn distinguishes_causes_and_counts_each() {
         let mut causes = Causes::default();
         let picture =
             |bytes: u64| format!("block 1 cannot be created for this row: it has {bytes} bytes");

@@ -1,4 +1,4 @@
-//! What tells whether a job is still the one that a run was planned for: its hash, the hashes of its
+//! Detects whether a job is still the one that a run was planned for: its hash, the hashes of its
 //! files, and the files of its source.
 
 use crate::job::Job;
@@ -7,9 +7,9 @@ use crate::ledger::BudgetSpec;
 
 use super::compile::CompiledJob;
 
-/// What was typed beside the job file counts as part of it, so the hash is over the job as it was
-/// read and not over its text. The budget does not: it may be raised while a run is under way, and
-/// changes nothing of what is sent.
+/// What was set on the command line counts as part of it, so the hash is over the job as it was
+/// read and not over its text. The budget does not: it may be raised while a run is in progress,
+/// and changes nothing of what is sent.
 pub(super) fn hash_of_job(job: &Job) -> String {
     let job = Job {
         budget: BudgetSpec::default(),

@@ -113,7 +113,7 @@ impl Engine {
             options.classes.iter().copied(),
             options.more_tokens.unwrap_or(MoreTokens::Factor(2)),
         );
-        let batches = retry::all_pieces(&run);
+        let batches = retry::all_planned(&run);
         let planned = retry::plan_retries(&mut run, batches, &policy, self.clock.now())?;
         let deadline = options.deadline.map(|deadline| self.after(deadline));
         let has_all_now = lacks_results && !run.may_fetch_more(self.clock.now());

@@ -1,10 +1,10 @@
 //! A job, and its runs that are over → the one that has done already what a new run would do.
 //!
-//! Runs are compared by what they send and by what they write: the job with what was typed beside
-//! it, its templates and other files, and the source. The source is known by its files, their sizes
-//! and when they were changed last. Where that does not tell (a pipe, a file that was written
-//! again, rows that name pictures) the planned rows of both runs are compared, one by one: the
-//! keys, the hashes of the requests and the columns kept for the output.
+//! Runs are compared by what they send and by what they write: the job with what was set beside it,
+//! its templates and other files, and the source. The source is known by its files, their sizes and
+//! when they were last modified. Where that is not enough (a pipe, a file that was written again,
+//! rows that name pictures) the planned rows of both runs are compared, one by one: the keys, the
+//! hashes of the requests and the columns kept for the output.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ pub(super) struct Finished {
 }
 
 /// The finished runs of a job as it is now, newest first: of the same kind and the same provider,
-/// neither canceled nor given up.
+/// neither canceled nor abandoned.
 ///
 /// # Errors
 /// [`Error::Journal`] when the job's folder cannot be read. A run that cannot be read is none.
@@ -97,7 +97,7 @@ impl Finished {
             && self.plan.source_schema == format!("{:?}", compiled.source.schema())
     }
 
-    /// Whether the source is surely the same, as far as that can be told without reading its rows.
+    /// Whether the source is certainly the same, as far as can be known without reading its rows.
     #[must_use]
     pub(super) fn has_source_of(&self, compiled: &CompiledJob) -> bool {
         let sources = source_files(compiled);
@@ -117,17 +117,17 @@ impl Finished {
             (a.rows, a.requests, a.first_row, a.last_row)
                 == (b.rows, b.requests, b.first_row, b.last_row)
         };
-        if plan.pieces.len() != self.plan.pieces.len()
-            || !plan.pieces.iter().zip(&self.plan.pieces).all(same_size)
+        if plan.batches.len() != self.plan.batches.len()
+            || !plan.batches.iter().zip(&self.plan.batches).all(same_size)
         {
             return Ok(false);
         }
         let Ok((own, ..)) = RunDir::open(&self.folder) else {
             return Ok(false);
         };
-        for piece in &plan.pieces {
-            let theirs = SpoolReader::open_without_fragments(&dir.spool_file(piece.number))?;
-            let Ok(ours) = SpoolReader::open_without_fragments(&own.spool_file(piece.number))
+        for batch in &plan.batches {
+            let theirs = SpoolReader::open_without_fragments(&dir.spool_file(batch.number))?;
+            let Ok(ours) = SpoolReader::open_without_fragments(&own.spool_file(batch.number))
             else {
                 return Ok(false);
             };

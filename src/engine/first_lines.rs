@@ -1,7 +1,7 @@
 //! The first result lines of a batch → the custom_ids that show whose batch it is.
 //!
-//! A batch carries no label at the provider, so the ids in its results are the only proof that it is
-//! one of a run. A few lines are enough; the rest of the download is not read.
+//! A batch carries no label at the provider, so the ids in its results are the only proof that it
+//! is one of a run. A few lines are enough; the rest of the download is not read.
 
 use futures_util::StreamExt as _;
 
@@ -15,7 +15,8 @@ const LINES: usize = 32;
 /// Bytes of results read for these lines.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Reads the first result lines of a batch, as far as they can be read before the command is to stop.
+/// Reads the first result lines of a batch, as far as they can be read before the command is to
+/// stop.
 pub(crate) async fn first_lines(driver: &Context<'_>, id: &BatchId) -> FirstLines {
     let mut lines = FirstLines::new(driver.api.format());
     let Some(Ok(mut stream)) = driver.unless_leaving(driver.api.results(id)).await else {

@@ -30,7 +30,7 @@ struct OrderedSink<S, E> {
 ///
 /// # Errors
 /// The first error, in item order, of `items`, `work` or `sink`; what came before it has been
-/// handed on.
+/// passed on.
 pub(crate) fn in_order<T, P, E>(
     threads: usize,
     items: impl Iterator<Item = Result<T, E>> + Send,

@@ -1,4 +1,5 @@
-//! What a plan keeps of the job: everything that is needed once the job file is gone or has changed.
+//! What a plan keeps of the job: everything that is needed once the job file is gone or has
+//! changed.
 
 use std::path::{Path, PathBuf};
 

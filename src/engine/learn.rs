@@ -1,6 +1,6 @@
 //! What a run showed → the history of its job, for the next plan.
 //!
-//! The export reads every row beside its answer, so a [`RunObserver`] records on the way; what it
+//! The export reads every row beside its answer, so a [`RunObserver`] records both; what it
 //! recorded goes into `learned.json` ([`Learned`]) before the run counts as finished, and once for
 //! each run however often the export is repeated.
 
@@ -123,7 +123,7 @@ impl RunObserver {
         }
     }
 
-    /// Prepares a stretch of rows by their source columns.
+    /// Prepares a chunk of rows by their source columns.
     pub(crate) fn rows<'a>(
         &'a mut self,
         columns: &'a arrow::array::RecordBatch,
@@ -155,7 +155,7 @@ impl RunObserver {
         )
     }
 
-    /// What the run showed; nothing where it had no estimate, or no answer came back.
+    /// What the run showed; nothing where it had no estimate, or no answer was returned.
     pub(crate) fn finish(self, run: &Run) -> Option<RunStatistics> {
         let RunSums {
             answered: rows,
@@ -191,7 +191,7 @@ impl RunObserver {
     }
 }
 
-/// The rows of a stretch, to be observed.
+/// The rows of a chunk, to be observed.
 pub(crate) struct ObservedRows<'a> {
     recording: BatchLengthRecorder<'a>,
     stride: u64,

@@ -54,7 +54,7 @@ pub(super) fn reservations(state: &Path) -> Result<Vec<RunReservation>, Error> {
 }
 
 /// Refuses to start a job again of which a run may have sent batches and is gone: its rows could be
-/// paid twice. A run that was kept in a folder of a person's own choice is not looked for.
+/// paid twice. A run that was kept in a folder the user chose is not looked for.
 ///
 /// # Errors
 /// [`Error::RunGone`]; [`Error::Ledger`].
@@ -75,8 +75,8 @@ pub(super) fn check_no_run_is_gone(state: &Path, job: &str, simulated: bool) -> 
     }
 }
 
-/// Writes off what is held for a run whose folder is gone, by a person's decision: what it came to
-/// cannot be known. Gives the amount; `None` where the ledger holds nothing for such a run.
+/// Writes off what is reserved for a run whose folder is gone, by the user's decision: its cost
+/// cannot be known. Returns the amount; `None` where the ledger holds nothing for such a run.
 ///
 /// # Errors
 /// [`Error::Ledger`].

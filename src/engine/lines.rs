@@ -1,9 +1,9 @@
 //! Result lines of several downloads of one batch → each line once.
 //!
-//! A download that ends early is worth what it brought: another one may end elsewhere, or bring the
-//! lines in another order. A line that came twice, byte for byte, is one line; lines of the same id
-//! that differ are all kept, and counted as repeated later. Half a line, at the end of a download,
-//! is left out.
+//! A download that ends early keeps what it returned: another one may end elsewhere, or return the
+//! lines in another order. A line that arrived twice, byte for byte, is one line; lines of the same
+//! id that differ are all kept, and counted as repeated later. Half a line, at the end of a
+//! download, is left out.
 //!
 //! **Memory**: 16 bytes a line, and one line.
 
@@ -12,9 +12,9 @@ use std::io::{BufRead, Read as _};
 
 use crate::join::MAX_LINE_BYTES;
 
-/// Hands on the lines of all inputs with their line feeds, each once, in the order they come, at
+/// Passes on the lines of all inputs with their line feeds, each once, in the order they arrive, at
 /// most `most` of them; an input that cannot be read to its end counts as far as it can. `is_whole`
-/// says whether a last line without a line feed is a line all the same. Gives the number of lines
+/// says whether a last line without a line feed still counts as a line. Returns the number of lines
 /// that each input adds.
 pub(crate) fn merge<R: BufRead, E>(
     inputs: Vec<R>,

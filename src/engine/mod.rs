@@ -2,21 +2,22 @@
 //!
 //! ```text
 //! compile   job → compiled rooms                      plan      → run directory with spooled batches, nothing sent
-//! sample_plan some rows of a huge table → about what all of them will come to
+//! sample_plan some rows of a huge table → an estimate for all of them
 //! calibrate a sample of rows, counted by the provider → a better estimate
 //! submit    spooled batches → accepted batches        watch     accepted → ended
-//! collect   ended → result lines saved as they came   export    saved lines → outcomes → joined rows → output file
+//! collect   ended → saved result lines                export    saved lines → outcomes → joined rows → output file
 //! upload    files that requests name → their ids
-//! drive     the last four in a loop, until done or told to stop
+//! drive     the last four in a loop, until done or asked to stop
 //! checkpoints a warm-up or canary batch → whether the rest may follow
 //! doubt     a create call without answer → the batch it created, or none   split     a batch too large → smaller ones
-//! downloads results that cannot be fetched for now, while other batches go on
-//! resume    a run of an earlier process → batches of it that its journal does not know      evidence  what its other files tell of them
+//! downloads results that cannot be fetched for now, while other batches continue
+//! resume    a run of an earlier process → batches of it that its journal does not know
+//! evidence  other files of such a run → the batches that they record
 //! ```
 //!
 //! Every step can be run again: it reads the run's journal, does what is missing, and records it.
-//! Sending is logged before and after; a batch whose fate is unknown is looked up before anything
-//! is sent again.
+//! Sending is logged before and after; a batch in an unknown state is looked up before anything is
+//! sent again.
 
 mod batch_estimate;
 mod batch_join;
@@ -138,7 +139,7 @@ impl std::fmt::Display for SampleConflict {
     }
 }
 
-/// Why a step stopped. What a person can do about it is said by the command line.
+/// Why a step stopped. The command line says what the user can do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -226,14 +227,14 @@ pub enum Error {
         /// What changed.
         what: Vec<JobChange>,
     },
-    /// A person gave the run up: nothing more of it is sent.
-    #[error("the run `{}` was given up: nothing more of it is sent", .run.display())]
+    /// The user abandoned the run: nothing more of it is sent.
+    #[error("the run `{}` was abandoned: nothing more of it is sent", .run.display())]
     Abandoned {
         /// The run.
         run: PathBuf,
     },
-    /// The ledger holds money for a run whose folder is gone, so what it sent may still be under
-    /// way.
+    /// The ledger holds money for a run whose folder is gone, so what it sent may still be in
+    /// flight.
     #[error("run {run} of this job is not in `{}`, and the ledger holds {reserved} for batches \
         that it may have sent", .state.display())]
     RunGone {
@@ -262,7 +263,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The output would take the place of something the job is made of.
+    /// The output would replace a file the job is built from.
     #[error("the output `{}` is {}, and would be overwritten", .path.display(), .what.noun())]
     OutputIsInput {
         /// The output.
@@ -305,7 +306,7 @@ pub enum Error {
     /// Rows choose their model, and the provider accepts one model per batch.
     #[error("rows choose their model, and the provider accepts one model per batch")]
     OneModelABatch,
-    /// What the first rows came to speaks against sending the rest.
+    /// The results of the first rows stop the run before the rest is sent.
     #[error("the {} batch stopped the run", .0.kind.as_str())]
     StoppedAtCheckpoint(Box<checkpoints::StoppedAtCheckpoint>),
     /// Files around the steps.
@@ -319,8 +320,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// A person wanted to stop while rows were planned or written. Nothing was sent by the step,
-    /// and nothing of it is left.
+    /// The user asked to stop while rows were planned or written. Nothing was sent by the step, and
+    /// nothing of it is left.
     #[error("interrupted")]
     Interrupted,
     /// A run of a provider is to be resumed on the simulator.
@@ -330,7 +331,7 @@ pub enum Error {
         run: PathBuf,
     },
     /// The run's answers are not all there yet.
-    #[error("the run `{}` is not finished: not all of its answers are there", .run.display())]
+    #[error("the run `{}` is not finished: not all of its results are collected", .run.display())]
     NotFinished {
         /// The run.
         run: PathBuf,
@@ -360,7 +361,7 @@ pub enum Error {
     /// The provider has no file store, and requests name files.
     #[error("the provider keeps no files, and requests name some")]
     NoFileStore,
-    /// The provider has no way to count tokens.
+    /// The provider cannot count tokens.
     #[error("there is no key")]
     NoCredential {
         /// The address that it is for, where that is not the provider's own.

@@ -1,7 +1,7 @@
 //! A planned job → a run's folder.
 //!
 //! The plan keeps everything that is needed once the job file, the templates or the source are gone
-//! or have changed, and the hashes that tell whether they have.
+//! or have changed, and the hashes that detect such a change.
 
 use std::path::{Path, PathBuf};
 
@@ -34,9 +34,9 @@ pub(super) struct NewRun<'a> {
     pub origin: String,
     /// Whether that is the simulator.
     pub simulated: bool,
-    /// Whether it was typed beside the job which of its rows to take.
+    /// Whether the rows to take were set on the command line.
     pub narrowed: bool,
-    /// Most that it may cost, where a person typed it.
+    /// Most that it may cost, if the user set it.
     pub max_cost: Option<Money>,
     /// When it is planned.
     pub now: Timestamp,
@@ -46,7 +46,7 @@ impl NewRun<'_> {
     /// Plans the run: spools every batch and writes the plan. The folder appears under its name
     /// when all of it is there.
     ///
-    /// `count` may have rows of the sample counted, and the estimate made anew by that.
+    /// `count` may have rows of the sample counted, and the estimate is made again from them.
     ///
     /// # Errors
     /// As [`Planner::spool`], what `count` gives, and when the folder cannot be written. Nothing is
@@ -59,14 +59,14 @@ impl NewRun<'_> {
         let planning = Planning::begin(self.folder, &Owner::this_process(self.now))?;
         let planner = planner(planning.dir().path().to_path_buf());
         let (limits, provider) = (planner.limits, planner.format.name());
-        let (mut outline, pieces) = planner.spool(&planning.dir().spool())?;
+        let (mut outline, batches) = planner.spool(&planning.dir().spool())?;
         let files = self.compiled.uploads.missing();
         if files > 0 {
             return Err(Error::NotUploaded { files });
         }
         count(&planner, &mut outline)?;
         let head = self.compiled.requests.head();
-        let plan = self.describe(&outline, pieces, limits, provider, head);
+        let plan = self.describe(&outline, batches, limits, provider, head);
         planning.finish(plan, head)?;
         Ok(outline)
     }
@@ -74,7 +74,7 @@ impl NewRun<'_> {
     fn describe(
         &self,
         outline: &PlanReport,
-        pieces: Vec<SpooledBatch>,
+        batches: Vec<SpooledBatch>,
         limits: crate::batch::Limits,
         provider: &str,
         head: &[u8],
@@ -103,7 +103,7 @@ impl NewRun<'_> {
             provider: provider.to_owned(),
             origin: self.origin.clone(),
             head: HeadFile::describe(None, head),
-            pieces,
+            batches,
             checkpoints: outline.checkpoints.clone(),
             cache: Some(outline.cache.clone()),
             counts: PlanCounts {

@@ -1,4 +1,4 @@
-//! What a person should know of a run, and need not act on, as data.
+//! What the user should know about a run, and need not act on, as data.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::provider::{ApiError, BatchId};
 
 use super::serialize::{api_error, maybe_api_error, maybe_seconds, seconds};
 
-/// Something a person should know of a run: what was found, decided or could not be had.
+/// Something the user should know about a run: what was found, decided or could not be fetched.
 ///
 /// It serializes as one JSON object with its kind in `note`; durations are seconds.
 #[derive(Debug, Clone, Serialize)]
@@ -74,11 +74,11 @@ pub enum StepNote {
         /// The provider's id of it.
         id: BatchId,
     },
-    /// A batch is sent again, since it does not exist or a person decided so.
+    /// A batch is sent again, since it does not exist or the user decided so.
     SentAgain {
         /// The batch, from 1.
         batch: u32,
-        /// Whether a person decided it, so that it may exist, and be paid twice.
+        /// Whether the user decided it, so that it may exist, and be paid twice.
         by_person: bool,
     },
     /// A batch at the provider may be one of the run that its journal does not have.
@@ -120,7 +120,7 @@ pub enum StepNote {
         /// The provider's answer.
         #[serde(serialize_with = "api_error")]
         error: ApiError,
-        /// The batches that take its place.
+        /// The batches that replace it.
         into: Vec<u32>,
     },
     /// The provider does not find a batch that it accepted, or its results, for now.
@@ -193,7 +193,7 @@ pub enum UncertainCause {
     ProcessEnded,
     /// The create call had no certain result.
     Call {
-        /// What became of the call.
+        /// The result of the call.
         #[serde(serialize_with = "api_error")]
         error: ApiError,
     },

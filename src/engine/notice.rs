@@ -76,7 +76,7 @@ pub enum Notice<'a> {
         /// What else the run waits for.
         reasons: &'a [WaitReason],
     },
-    /// A call failed and is made again. Reported once it has failed for a moment, and from then on
+    /// A call failed and is retried. Reported once it has failed for a short time, and from then on
     /// for each attempt.
     Retrying {
         /// Why it failed.
@@ -193,10 +193,10 @@ pub enum Notice<'a> {
         rows: u64,
         /// The batches that carry them.
         batches: u32,
-        /// What they cost, where a person asked for the retry.
+        /// What they cost, where the user asked for the retry.
         cost: Option<Bounds>,
     },
-    /// The journal of a run was begun again.
+    /// The journal of a run was rebuilt.
     Rescued {
         /// Where the old journal is kept, if there was one.
         old_journal: Option<&'a Path>,
@@ -204,7 +204,7 @@ pub enum Notice<'a> {
         #[serde(rename = "settle_seconds", serialize_with = "seconds")]
         settle: Duration,
     },
-    /// Something a person should know, and need not act on.
+    /// Something the user should know, and need not act on.
     Note(&'a StepNote),
 }
 
@@ -272,7 +272,7 @@ pub enum WaitReason {
     },
 }
 
-/// Receives what steps report, and tells them when to stop.
+/// Receives what steps report, and decides when they stop.
 ///
 /// ```
 /// use rowmill::engine::{Notice, Observer};
@@ -291,7 +291,7 @@ pub trait Observer: Sync {
     /// Receives a notice. Called from the working threads, often; must be quick.
     fn notice(&self, notice: Notice<'_>);
 
-    /// Whether the step is to stop. Steps that neither send nor wait ask between two stretches of
+    /// Whether the step is to stop. Steps that neither send nor wait ask between two chunks of
     /// rows.
     fn is_stopping(&self) -> bool {
         false

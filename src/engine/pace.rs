@@ -173,7 +173,7 @@ impl Pace {
                 .is_some_and(|refused| !refused.is_limit() || run.state().requests_in_flight() == 0)
     }
 
-    /// Whether so many calls were lost that sending pauses until one of them is settled.
+    /// Whether too many calls were lost, so that sending pauses until one of them is settled.
     pub(super) fn is_too_uncertain(&self, run: &Run) -> bool {
         self.uncertain.0 >= MAX_UNCERTAIN_IN_A_ROW && run.state().doubts().next().is_some()
     }
@@ -186,7 +186,7 @@ impl Pace {
         }
     }
 
-    /// Takes note that a batch was refused for now.
+    /// Records that a batch was refused for now.
     pub(super) fn later(&mut self, batch: u32, now: Timestamp, after: Duration, error: &ApiError) {
         let (begun, attempts) = self.history(batch, now);
         let not_before = now.checked_add(after).unwrap_or(Timestamp::MAX);
@@ -205,7 +205,7 @@ impl Pace {
         self.uncertain = (0, None);
     }
 
-    /// Takes note that a create call ended uncertain.
+    /// Records that a create call has an unknown result.
     pub(super) fn lost(&mut self, now: Timestamp) {
         let calls = self.uncertain.0.saturating_add(1);
         let after = AFTER_UNCERTAIN * 2_u32.pow((calls - 1).min(7));
@@ -254,5 +254,5 @@ impl Pace {
 /// Requests of batches that are uncertain count: they may well be in the queue.
 pub(super) fn has_room(driver: &Context<'_>, run: &Run, batch: u32) -> bool {
     let queued = run.state().requests_in_flight();
-    queued == 0 || queued + u64::from(run.piece(batch).requests) <= driver.max_queued_requests
+    queued == 0 || queued + u64::from(run.spooled(batch).requests) <= driver.max_queued_requests
 }

@@ -54,7 +54,7 @@ pub(crate) struct Planner<'a> {
     pub sample: Option<SampleSpec>,
     /// Where temporary files go.
     pub scratch: PathBuf,
-    /// Who is notified of progress.
+    /// Receives progress.
     pub observer: &'a dyn Observer,
 }
 
@@ -210,13 +210,13 @@ impl Planner<'_> {
 
     /// Deals the job's requests to batches, of which the first have these sizes, or the fewest that
     /// the provider takes.
-    pub(super) fn packer(&self, leading: impl IntoIterator<Item = u32>) -> Packer {
+    pub(super) fn packer(&self, first_sizes: impl IntoIterator<Item = u32>) -> Packer {
         let (head, min) = (
             self.compiled.requests.head(),
             self.format.rules().min_requests,
         );
         Packer::for_head(self.limits, &self.format.envelope(), head.len())
-            .with_first_sizes(leading.into_iter().map(|size| size.max(min)))
+            .with_first_sizes(first_sizes.into_iter().map(|size| size.max(min)))
     }
 
     /// How long a prompt may be.
@@ -228,8 +228,8 @@ impl Planner<'_> {
         )
     }
 
-    /// The rows whose key an earlier row has, where the job wants them numbered or left out and not
-    /// refused. It reads the key columns once more.
+    /// The rows whose key an earlier row has, where the job has them numbered or left out and not
+    /// rejected. It reads the key columns once more.
     fn repeated_rows(&self) -> Result<Vec<(u64, u32)>, Error> {
         let key = &self.file.job.key;
         if key.on_duplicate == OnDuplicate::Error || key.columns.is_empty() {

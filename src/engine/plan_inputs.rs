@@ -54,7 +54,6 @@ impl PlanInputs {
         file: &JobFile,
         compiled: &CompiledJob,
         format: &'static dyn BatchFormat,
-        limits: Limits,
         counted_by: Option<(&Connection, &dyn Clock)>,
         observer: &dyn Observer,
     ) -> Result<PlanReport, Error> {
@@ -63,7 +62,6 @@ impl PlanInputs {
             file,
             compiled,
             format,
-            limits,
             &nonce,
             std::env::temp_dir(),
             observer,
@@ -79,13 +77,12 @@ impl PlanInputs {
         file: &JobFile,
         compiled: &CompiledJob,
         format: &'static dyn BatchFormat,
-        limits: Limits,
         spec: SampleSpec,
         observer: &dyn Observer,
     ) -> Result<PlanReport, Error> {
         let nonce = Nonce::new(0);
         let scratch = std::env::temp_dir();
-        self.planner(file, compiled, format, limits, &nonce, scratch, observer)
+        self.planner(file, compiled, format, &nonce, scratch, observer)
             .outline_by_sample(spec)
     }
 
@@ -94,7 +91,6 @@ impl PlanInputs {
         file: &'a JobFile,
         compiled: &'a CompiledJob,
         format: &'static dyn BatchFormat,
-        limits: Limits,
         nonce: &'a Nonce,
         scratch: PathBuf,
         observer: &'a dyn Observer,
@@ -103,7 +99,7 @@ impl PlanInputs {
             file,
             compiled,
             format,
-            limits,
+            limits: batch_limits(file, compiled, format.limits()),
             nonce,
             threads: plan::threads(),
             history: self.history.clone(),
@@ -131,7 +127,7 @@ impl PlanInputs {
 
 /// What one batch may hold: the job's limits, within the provider's, and no more requests than make
 /// the batches of nearly equal size.
-pub(super) fn batch_limits(file: &JobFile, compiled: &CompiledJob, provider: Limits) -> Limits {
+fn batch_limits(file: &JobFile, compiled: &CompiledJob, provider: Limits) -> Limits {
     let (batch, source) = (&file.job.batch, &file.job.source);
     let limits = Limits {
         max_requests: batch.max_requests.min(provider.max_requests),

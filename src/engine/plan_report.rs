@@ -27,7 +27,7 @@ pub struct PlanReport {
     pub unsent: BTreeMap<String, u64>,
     /// Rows that are set aside because they cannot be rendered, by why.
     pub set_aside: Causes,
-    /// What a person should know of the rows; none of it stops the job.
+    /// What the user should know about the rows; none of it stops the job.
     pub warnings: Vec<Warning>,
     /// The batches, in order.
     pub batches: Vec<PlannedBatch>,

@@ -1,18 +1,18 @@
 //! What stands at the place of an output, and whether something less would replace it.
 //!
-//! An output says of itself what it is worth: how many of its rows succeeded stands in its own
-//! column, in every format. So nothing beside the file has to be trusted, or to be there, to know
-//! that it is worth more than the result of a run.
+//! An output records how complete it is: how many of its rows succeeded is in its own column, in
+//! every format. So nothing beside the file has to be trusted, or to be there, to know that it is
+//! worth more than the result of a run.
 //!
-//! | the run | takes the place of |
+//! | the run | replaces |
 //! |---|---|
-//! | all rows succeeded, or as many as `output.min_success` asks for | whatever stands there |
-//! | it wrote what stands there | that |
+//! | all rows succeeded, or as many as `output.min_success` asks for | whatever exists there |
+//! | it wrote what exists there | that |
 //! | on a simulator | what is simulated too |
 //! | canceled, or some batches were not sent | an output in which no more rows succeeded, and no larger share of them |
 //! | no row succeeded | an output in which none did either |
 //! | some rows failed, and the source is the same | an output in which no more rows succeeded |
-//! | some rows failed, and the source is another | whatever stands there: other rows are no measure |
+//! | some rows failed, and the source is another | whatever exists there: other rows are no measure |
 
 use std::path::{Path, PathBuf};
 
@@ -30,16 +30,16 @@ use super::Run;
 use super::export_options::{INCOMPLETE, SIMULATED};
 use super::export_summary::ExportSummary;
 
-/// An output that was written beside its place, because something better stands there.
+/// An output that was written beside its place, because something better exists there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SetAside {
     /// The place it did not take.
     pub instead_of: PathBuf,
-    /// In which way it is less.
+    /// How it is less complete.
     pub why: WorseOutput,
 }
 
-/// In which way an output is less than the one that stands at its place.
+/// How an output is less complete than the existing one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WorseOutput {
@@ -49,11 +49,11 @@ pub enum WorseOutput {
     Fewer {
         /// Rows of it that succeeded.
         ours: u64,
-        /// Rows that succeeded in the one that stands there.
+        /// Rows that succeeded in the existing one.
         theirs: u64,
     },
-    /// The run was canceled, or not all of it was sent, and the file that stands there is not known
-    /// to be less.
+    /// The run was canceled, or not all of it was sent, and the existing file is not known to be
+    /// less complete.
     Unfinished,
 }
 
@@ -84,7 +84,7 @@ pub(super) fn place(
     }
 }
 
-/// In which way the result of a run is less than what stands at a place.
+/// How the result of a run is less complete than the existing output.
 fn less(run: &Run, summary: &ExportSummary, path: &Path, spec: &OutputSpec) -> Option<WorseOutput> {
     // What is simulated in this process has a name of its own, and so replaces nothing else.
     let is_rehearsal = run.plan().simulated && !run.plan().is_in_process();
@@ -104,8 +104,7 @@ fn less(run: &Run, summary: &ExportSummary, path: &Path, spec: &OutputSpec) -> O
     }
     let is_cut_short = run.state().is_canceled() || run.state().unsent().next().is_some();
     if run.plan().is_in_process() && !is_cut_short {
-        // Whoever tries a job out wants to see the new result, and simulated answers are worth
-        // nothing.
+        // A trial shows the new result, and simulated answers are not worth keeping.
         return None;
     }
     let ours = SuccessCount {

@@ -2,9 +2,9 @@
 //!
 //! The number of rows is known when the table ends, and by then its batches are packed: 20,000 rows
 //! as 10,000, 9,999 and 1. So the last few batches are kept in memory, as one entry a request, and
-//! packed again where the last one is much smaller than those before it: 6,668, 6,667 and 6,665. Their
-//! spool files are written again from one end to the other; every other file stays as it is. A dry
-//! run does the same without files, so that it reports what a run would do.
+//! packed again where the last one is much smaller than those before it: 6,668, 6,667 and 6,665.
+//! Their spool files are written again from one end to the other; every other file stays as it is.
+//! A dry run does the same without files, so that it reports what a run would do.
 //!
 //! **Memory:** about 170 bytes a request of the batches that are kept: at most 50,000
 //! requests, or two batches where they are larger.
@@ -165,8 +165,8 @@ impl BatchTail {
     }
 }
 
-/// Writes the last spool files of a folder again, so that they hold these numbers of rows; `first` is
-/// the number of the first of them.
+/// Writes the last spool files of a folder again, so that they hold these numbers of rows; `first`
+/// is the number of the first of them.
 pub(super) fn respool(
     folder: &Path,
     first: u32,
@@ -239,11 +239,11 @@ mod tests {
     /// of each batch, and the messages by batch.
     fn pack(
         limits: Limits,
-        leading: &[u32],
+        first_sizes: &[u32],
         rows: &[Option<u64>],
     ) -> (Vec<PlannedBatch>, Vec<u64>) {
         let mut packer =
-            Packer::for_head(limits, &ENVELOPE, 10).with_first_sizes(leading.iter().copied());
+            Packer::for_head(limits, &ENVELOPE, 10).with_first_sizes(first_sizes.iter().copied());
         let (mut tail, mut statistics) = (
             BatchTail::new(limits.max_requests),
             BatchStatistics::default(),
@@ -254,7 +254,7 @@ mod tests {
                 Some((bytes, placement)) if placement != Placement::TooLarge => {
                     if placement == Placement::Next {
                         batches.push(std::mem::take(&mut open));
-                        tail.close(batches.len() <= leading.len(), &mut statistics);
+                        tail.close(batches.len() <= first_sizes.len(), &mut statistics);
                     }
                     open.requests += 1;
                     tail.push(
@@ -271,7 +271,7 @@ mod tests {
             open.rows += 1;
         }
         batches.push(open);
-        tail.close(batches.len() <= leading.len(), &mut statistics);
+        tail.close(batches.len() <= first_sizes.len(), &mut statistics);
         if let Some(new) = tail.rebalance(&packer) {
             batches.truncate(batches.len() - new.len());
             batches.extend(new);
@@ -285,12 +285,12 @@ mod tests {
         (batches, messages)
     }
 
-    fn sizes(max_requests: u32, leading: &[u32], requests: usize) -> Vec<u32> {
+    fn sizes(max_requests: u32, first_sizes: &[u32], requests: usize) -> Vec<u32> {
         let limits = Limits {
             max_requests,
             max_bytes: u64::MAX,
         };
-        pack(limits, leading, &vec![Some(1); requests])
+        pack(limits, first_sizes, &vec![Some(1); requests])
             .0
             .iter()
             .map(|batch| batch.requests)
@@ -333,11 +333,11 @@ mod tests {
         fn keeps_limits_order_rows_and_weights(
             max_requests in 1u32..60,
             max_bytes in 400u64..6_000,
-            leading in prop::collection::vec(1u32..8, 0..3),
+            first_sizes in prop::collection::vec(1u32..8, 0..3),
             rows in prop::collection::vec(prop::option::weighted(0.9, 0u64..300), 1..500),
         ) {
             let limits = Limits { max_requests, max_bytes };
-            let (batches, messages) = pack(limits, &leading, &rows);
+            let (batches, messages) = pack(limits, &first_sizes, &rows);
             prop_assert_eq!(batches.iter().map(|batch| batch.rows).sum::<u64>(), rows.len() as u64);
             prop_assert_eq!(batches.len(), messages.len());
             let requests: Vec<u64> = rows.iter().copied().flatten().filter(|bytes| {

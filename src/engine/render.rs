@@ -21,22 +21,22 @@ use super::row_warnings::{ContextWindow, PromptFit, RowWarnings};
 /// About the most bytes of requests that are rendered at a time.
 const MAX_BYTES: usize = 16 << 20;
 
-/// So many rows of a record batch are rendered to learn how long the others will be.
+/// Number of rows of a record batch that are rendered to predict the length of the others.
 const PROBES: usize = 16;
 
-/// The rendered rows of a stretch.
+/// The rendered rows of a chunk.
 pub(crate) struct RenderedRows {
     /// The source rows.
     pub(crate) rows: RecordBatch,
     /// Each row's place in the source.
     pub(crate) row_index: Vec<u64>,
-    /// Each row's key in words and what was made of it.
+    /// Each row's key in words and its rendered request.
     pub(crate) lines: Vec<RenderedRow>,
     /// The requests' own parts, one behind the other.
     pub(crate) text: Vec<u8>,
     /// Rows that cannot be sent as the job stands.
     pub(crate) faults: Faults,
-    /// What a person should know of the rows.
+    /// What the user should know about the rows.
     pub(crate) row_warnings: RowWarnings,
 }
 
@@ -51,7 +51,7 @@ impl RenderedRows {
 pub(crate) struct RenderedRow {
     /// The key in words, such as `ticket_id = "T-0042"`.
     pub(crate) key: String,
-    /// 128 bits of the typed key, by which duplicates are found.
+    /// 128 bits of the key with its type, by which duplicates are found.
     pub(crate) key_hash: Option<u128>,
     /// The row's label, where the job gives it one.
     pub(crate) tag: Option<String>,
@@ -63,7 +63,7 @@ pub(crate) struct RenderedRow {
 pub(crate) struct RenderedRequest {
     pub(crate) custom_id: CustomId,
     pub(crate) hash: RequestHash,
-    /// Where its part stands in [`RenderedRows::text`].
+    /// Where its part is in [`RenderedRows::text`].
     pub(crate) part: Range<usize>,
     /// What it will cost, as far as its own part decides it.
     pub(crate) estimate: RowEstimate,
@@ -93,7 +93,7 @@ pub(crate) struct Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    /// Splits the rows of a record batch into stretches whose requests take about 16 MiB: a long
+    /// Splits the rows of a record batch into chunks whose requests take about 16 MiB: a long
     /// template makes much of small rows, and a path may stand for a large picture.
     ///
     /// Where it splits depends on the rows alone (and on the files they name), so the same job over
@@ -124,7 +124,7 @@ impl Renderer<'_> {
         ends.into_iter().map(stretch).collect()
     }
 
-    /// Renders the rows of a stretch, in order.
+    /// Renders the rows of a chunk, in order.
     pub(crate) fn render(&self, rows: SourceRows) -> RenderedRows {
         let count = rows.batch.num_rows();
         let mut out = RenderedRows {
@@ -279,7 +279,7 @@ fn mean_text_bytes(requests: &request::RequestRows<'_>, count: usize) -> usize {
     bytes / count.clamp(1, PROBES)
 }
 
-/// Where stretches end that take at most so much, or one row.
+/// Where chunks end that take at most so much, or one row.
 fn ends_by_size(count: usize, size: impl Fn(usize) -> usize) -> Vec<usize> {
     let (mut ends, mut sum) = (Vec::new(), 0_usize);
     for row in 0..count {
@@ -307,8 +307,8 @@ mod tests {
     use crate::request::RequestSpec;
     use crate::request::keys::KeySpec;
 
-    /// How many rows are rendered at a time: 1,000 rows of a short cell, with so many bytes of
-    /// template around each.
+    /// How many rows are rendered at a time: 1,000 rows of a short cell, with `template_bytes`
+    /// bytes of template around each.
     fn stretches(template_bytes: usize) -> Vec<usize> {
         let cells: ArrayRef = Arc::new(StringArray::from_iter_values(
             (0..1_000).map(|row| row.to_string()),

@@ -136,7 +136,7 @@ impl RunReport {
         }
     }
 
-    pub(super) fn as_nothing_to_do(mut self, failed: u64) -> RunReport {
+    pub(super) fn with_nothing_to_do(mut self, failed: u64) -> RunReport {
         self.nothing_to_do = Some(NothingToDo {
             failed,
             output_change: None,

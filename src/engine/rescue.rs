@@ -3,10 +3,10 @@
 //! Without its journal it is not known which batches of a run were sent, so all of them are in
 //! doubt: those of the plan, and those that only the spool knows, which hold rows that were sent
 //! again or the halves of a batch that was too large (`evidence.rs`). That is how the journal is
-//! begun again, and from there the way is the usual one: the provider's list is searched for
-//! batches of their sizes, and what is found is proven by the ids in its results (`doubt.rs`).
-//! Results on disk that hold all ids of a batch are used where the provider no longer has it. What
-//! cannot be found within the settling time, and the ledger has no bill for, counts as not created.
+//! rebuilt, and from there the run resumes as usual: the provider's list is searched for batches of
+//! their sizes, and what is found is proven by the ids in its results (`doubt.rs`). Results on disk
+//! that hold all ids of a batch are used where the provider no longer has it. What cannot be found
+//! within the settling time, and the ledger has no bill for, counts as not created.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::ledger::{self, Ledger, LedgerEntry};
 use super::evidence::{Evidence, Scope};
 use super::{BudgetContext, Error, Run};
 
-/// Begins the journal of a run again, with every batch in doubt. Gives the run, and where the old
+/// Rebuilds the journal of a run, with every batch in doubt. Returns the run, and where the old
 /// journal is kept, if there was one.
 ///
 /// # Errors
@@ -60,7 +60,7 @@ pub(super) fn rescue(
         .zip(&events)
         .map(|(seq, (at, event))| JournalEntry::new(seq, *at, event.clone()))
         .collect();
-    let state = State::from_events(&plan.pieces, &plan.checkpoints, &lines).map_err(|source| {
+    let state = State::from_events(&plan.batches, &plan.checkpoints, &lines).map_err(|source| {
         crate::journal::Error::Impossible {
             path: dir.journal(),
             source,

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Results are the largest thing that a run reads, so each of the two directions is one pass: what
-//! is needed of the lines (their ids, their number, the hash of the file) is taken on the way.
+//! is needed of the lines (their ids, their number, the hash of the file) is read in the same pass.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -21,7 +21,7 @@ use crate::provider::BatchFormat;
 
 use super::{Error, Run};
 
-/// How fast the lines are compressed: as fast as they come.
+/// How fast the lines are compressed: as fast as they arrive.
 const LEVEL: i32 = 1;
 
 /// Writes the result lines of a batch to a file that has no name yet.
@@ -79,8 +79,8 @@ impl ResultsWriter {
             mut counts,
             unreadable_end,
         } = self.builder.finish(&|line| self.format.custom_id(line))?;
-        // What a gateway writes at the end of a stream that it cut is no result: such a line names
-        // no id at all, and counts as torn.
+        // What a gateway writes at the end of a stream that it cut off is no result: such a line
+        // names no id at all, and counts as torn.
         let is_noise = |line: Vec<u8>| !self.format.begins_result(&line);
         counts.torn += u64::from(unreadable_end.is_some_and(is_noise));
         Ok(WrittenResults {
@@ -93,7 +93,7 @@ impl ResultsWriter {
 }
 
 /// Finds the lines of saved results by id. With `file_hash` the file must be the one that was
-/// saved; nothing of another is ever handed on.
+/// saved; nothing of another is ever passed on.
 ///
 /// # Errors
 /// [`Error::MissingResults`] and [`Error::AlteredResults`]; [`Error::Join`] where the lines cannot

@@ -53,8 +53,8 @@ const UNMEASURED_UNPROVEN: SignedDuration = SignedDuration::from_hours(2);
 /// large), which a copy of the run may have sent. No batch is sent before.
 ///
 /// # Errors
-/// [`Error::Provider`] when the list cannot be had; [`Error::Journal`] when what is found cannot be
-/// recorded.
+/// [`Error::Provider`] when the list cannot be fetched; [`Error::Journal`] when what is found
+/// cannot be recorded.
 pub(crate) async fn look_for_strays(
     driver: &Context<'_>,
     run: &mut Run,
@@ -111,7 +111,7 @@ async fn candidates(
     let bounds = Bounds::of(run);
     let sizes: HashSet<u64> = targets
         .iter()
-        .map(|batch| u64::from(run.piece(*batch).requests))
+        .map(|batch| u64::from(run.spooled(*batch).requests))
         .collect();
     let mut found: Vec<RemoteBatch> = Vec::new();
     let mut after: Option<String> = None;
@@ -151,7 +151,7 @@ async fn candidates(
         .state()
         .doubts()
         .filter(|b| !targets.contains(b))
-        .map(|b| u64::from(run.piece(b).requests))
+        .map(|b| u64::from(run.spooled(b).requests))
         .collect();
     let of_size = |sizes: &[u64], size: u64| sizes.iter().filter(|other| **other == size).count();
     let found_sizes: Vec<u64> = found.iter().map(|b| b.request_counts.total()).collect();
@@ -213,7 +213,7 @@ async fn look_into(
         )
     };
     let of_size =
-        |batch: &u32| u64::from(run.piece(*batch).requests) == candidate.request_counts.total();
+        |batch: &u32| u64::from(run.spooled(*batch).requests) == candidate.request_counts.total();
     let same: Vec<u32> = targets
         .iter()
         .copied()
@@ -337,8 +337,12 @@ fn intend(
             },
         )?;
     }
-    let piece = run.piece(batch);
-    let (requests, bytes, body_hash) = (piece.requests, piece.body_bytes, piece.body_hash.clone());
+    let spooled = run.spooled(batch);
+    let (requests, bytes, body_hash) = (
+        spooled.requests,
+        spooled.body_bytes,
+        spooled.body_hash.clone(),
+    );
     // The batch in question is not older than itself.
     let newest_listed = Some(candidate.created_at);
     run.record(
@@ -363,7 +367,7 @@ fn adopt_saved(driver: &Context<'_>, run: &mut Run, batch: u32) -> Result<(), Er
     let id = BatchId(format!("saved-{}-{batch:05}", run.plan().nonce.as_str()));
     let proof = AdoptionProof::SavedResults { file: file.clone() };
     let counts = Counts {
-        succeeded: u64::from(run.piece(batch).requests),
+        succeeded: u64::from(run.spooled(batch).requests),
         ..Counts::default()
     };
     run.record(

@@ -1,16 +1,16 @@
 //! Failed rows → new batches with only those rows.
 //!
-//! After everything is collected, a row that failed in a way that another attempt can fix is sent
-//! again, as often as the job's `[retry]` allows or a person asks. The failed rows of all
-//! pieces are pooled, in row order, into as few batches as they fit. A new batch has a spool file
-//! without source columns, its own number, and its own head where the answer gets more tokens.
+//! After everything is collected, a row whose failure another attempt can fix is sent again, as
+//! often as the job's `[retry]` allows or the user asks. The failed rows of all planned batches are
+//! pooled, in row order, into as few batches as they fit. A new batch has a spool file without
+//! source columns, its own number, and its own head where the answer gets more tokens.
 //!
 //! What is sent again has been paid for only where the class says so (see [`Class`]). Every
 //! attempt's results are kept.
 //!
-//! An answer that was cut off is sent again only with more room than it had: at the maximum of its model
-//! can write, or with the context window full, the same request would be paid again to be cut off
-//! again.
+//! An answer that was cut off is sent again only with more room than it had: at the maximum of its
+//! model can write, or with the context window full, the same request would be paid again to be cut
+//! off again.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,7 +72,7 @@ impl RetryPolicy {
         }
     }
 
-    /// What a person asks for: every row of these classes, once, however often it was sent before.
+    /// What the user requests: every row of these classes, once, however often it was sent before.
     #[must_use]
     pub fn by_hand(
         classes: impl IntoIterator<Item = Class>,
@@ -121,24 +121,24 @@ pub(super) struct RetriesPlanned {
     pub batches: u32,
 }
 
-/// Plans new batches with the rows of `pieces` that `policy` wants sent again. Nothing is sent yet.
+/// Plans new batches with the rows of `batches` that `policy` sends again. Nothing is sent yet.
 ///
 /// # Errors
 /// [`Error::Batch`], [`Error::Join`] and [`Error::Journal`] when the run's files cannot be read or
 /// written. Batches recorded before that stay, and are sent.
 pub(super) fn plan_retries(
     run: &mut Run,
-    pieces: impl IntoIterator<Item = u32>,
+    batches: impl IntoIterator<Item = u32>,
     policy: &RetryPolicy,
     now: Timestamp,
 ) -> Result<RetriesPlanned, Error> {
     let answer = Answers::compile(&run.options().answer)?;
     let mut pools = Pools::new(run, policy)?;
-    for piece in pieces {
+    for number in batches {
         pools.take(
             &BatchJoin {
                 run,
-                piece,
+                number,
                 answer: answer.as_ref(),
                 wanted: Wanted::default(),
             },
@@ -147,41 +147,41 @@ pub(super) fn plan_retries(
     }
     let planned = pools.finish()?;
     check_sizes(run, &planned)?;
-    let mut healing = RetriesPlanned {
+    let mut planned_retries = RetriesPlanned {
         ..RetriesPlanned::default()
     };
     for batch in planned {
-        healing.rows += batch.piece.rows;
-        healing.batches += 1;
+        planned_retries.rows += batch.spooled.rows;
+        planned_retries.batches += 1;
         let Planned {
             attempt,
-            piece,
+            spooled,
             head,
         } = batch;
         run.record(
             now,
             Event::Added {
-                batch: piece.number,
+                batch: spooled.number,
                 attempt,
-                piece,
+                spooled,
                 head,
             },
         )?;
     }
-    Ok(healing)
+    Ok(planned_retries)
 }
 
 /// Checks that every new batch has enough requests for the provider; otherwise none is kept.
 fn check_sizes(run: &Run, planned: &[Planned]) -> Result<(), Error> {
     let rules = run.format().rules();
-    let sizes = planned.iter().map(|planned| planned.piece.requests);
+    let sizes = planned.iter().map(|planned| planned.spooled.requests);
     let Some((at, requests)) = rules.too_small(sizes) else {
         return Ok(());
     };
-    for Planned { piece, head, .. } in planned {
+    for Planned { spooled, head, .. } in planned {
         // A spool file that the journal does not name would count as evidence of a batch.
         let head = head.iter().map(|head| run.dir().path().join(&head.file));
-        for path in head.chain([run.spool_path(piece.number)]) {
+        for path in head.chain([run.spool_path(spooled.number)]) {
             std::fs::remove_file(&path).map_err(|source| Error::File {
                 doing: "remove",
                 path,
@@ -190,22 +190,22 @@ fn check_sizes(run: &Run, planned: &[Planned]) -> Result<(), Error> {
         }
     }
     Err(Error::BatchTooSmall {
-        batch: planned[at as usize - 1].piece.number,
+        batch: planned[at as usize - 1].spooled.number,
         requests,
         min: rules.min_requests,
     })
 }
 
-/// The first run of a job's pieces, as [`heal`] takes them when all are to be looked at.
+/// The numbers of all planned batches, as [`plan_retries`] takes them.
 #[must_use]
-pub(super) fn all_pieces(run: &Run) -> std::ops::RangeInclusive<u32> {
-    1..=run.pieces()
+pub(super) fn all_planned(run: &Run) -> std::ops::RangeInclusive<u32> {
+    1..=run.planned_batches()
 }
 
 /// A batch that is spooled and not yet in the journal.
 struct Planned {
     attempt: u32,
-    piece: crate::batch::SpooledBatch,
+    spooled: crate::batch::SpooledBatch,
     head: Option<HeadFile>,
 }
 
@@ -260,7 +260,7 @@ impl Lengths {
         let cuts = u32::try_from(cut().count()).unwrap_or(u32::MAX);
         let used = |outcome: &Outcome| outcome.usage.as_ref()?.output_tokens?.try_into().ok();
         let (first, before) = if self.has_max_tokens {
-            // What the row chose is not at hand, but what it used up: all of it.
+            // What the row chose is not known, but what it used up: all of it.
             let (Some(first), Some(before)) = (used(first), used(last)) else {
                 return true;
             };
@@ -377,15 +377,15 @@ impl Pools {
                 .state()
                 .batches()
                 .iter()
-                .map(|batch| batch.piece.requests)
+                .map(|batch| batch.spooled.requests)
                 .collect(),
         })
     }
 
-    /// Takes the rows of one piece that are to be sent again.
-    fn take(&mut self, piece: &BatchJoin<'_>, policy: &RetryPolicy) -> Result<(), Error> {
-        let mut joiner = piece.joiner()?;
-        for rows in SpoolReader::open(&piece.run.spool_path(piece.piece))? {
+    /// Takes the rows of one planned batch that are to be sent again.
+    fn take(&mut self, planned: &BatchJoin<'_>, policy: &RetryPolicy) -> Result<(), Error> {
+        let mut joiner = planned.joiner()?;
+        for rows in SpoolReader::open(&planned.run.spool_path(planned.number))? {
             let rows = rows?;
             for row in 0..rows.len() {
                 let joined = joiner.row(request_row(&rows, row))?;
@@ -480,8 +480,8 @@ impl Pools {
         let Some(writer) = pool.writer else {
             return Ok(());
         };
-        let piece = writer.finish()?;
-        self.sizes.push(piece.requests);
+        let spooled = writer.finish()?;
+        self.sizes.push(spooled.requests);
         let head = if max_tokens == self.first_max_tokens {
             None
         } else {
@@ -489,7 +489,7 @@ impl Pools {
         };
         self.closed.push(Planned {
             attempt: self.attempt,
-            piece,
+            spooled,
             head,
         });
         Ok(())
@@ -500,7 +500,7 @@ impl Pools {
         for (max_tokens, pool) in std::mem::take(&mut self.spools) {
             self.close(max_tokens, pool)?;
         }
-        self.closed.sort_by_key(|planned| planned.piece.number);
+        self.closed.sort_by_key(|planned| planned.spooled.number);
         Ok(self.closed)
     }
 }
@@ -607,7 +607,7 @@ mod tests {
                 true,
             ),
             (
-                "the rest of the way",
+                "the rest of the room",
                 lengths(most - 1, twice, false),
                 cut_off(model, &[all - 1], "max_tokens"),
                 true,

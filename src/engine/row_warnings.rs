@@ -1,5 +1,5 @@
-//! What a person should know of the rows although it stops nothing: rows beyond the context window,
-//! text that reads as booleans, and rows that are set aside, by cause.
+//! What the user should know about the rows although it stops nothing: rows beyond the context
+//! window, text that reads as booleans, and rows that are set aside, by cause.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
@@ -117,7 +117,7 @@ impl TextValues {
     }
 }
 
-/// What a text reads as by a person; the empty text is false as it is.
+/// How a user reads a text; the empty text is false as it is.
 fn as_boolean(text: &str) -> Option<bool> {
     let text = text.trim();
     let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));

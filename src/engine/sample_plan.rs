@@ -234,7 +234,7 @@ fn taken(rows: &SourceRows, left: &mut &[(u64, usize)]) -> Result<SourceRows, Er
 /// Batches of all requests, each of the mean size, so that their bytes add up to all of them.
 fn pack_evenly(
     mut packer: Packer,
-    leading: usize,
+    warm_up_batches: usize,
     max_requests: u32,
     requests: u64,
     bytes: u64,
@@ -255,7 +255,7 @@ fn pack_evenly(
     // The last ones are near-equal, as in a whole plan.
     let tail = batches
         .len()
-        .saturating_sub(leading)
+        .saturating_sub(warm_up_batches)
         .min(batches_kept(max_requests) + 1);
     let kept = batches.len() - tail;
     let sizes: Vec<u32> = batches[kept..].iter().map(|batch| batch.requests).collect();
@@ -297,8 +297,8 @@ fn row_bytes(rows: &RecordBatch, columns: &TemplateColumns) -> Vec<u64> {
     bytes
 }
 
-/// Bytes of the text in a cell; of anything but text and what is made of it, about what it has in
-/// words.
+/// Bytes of the text in a cell; of a value that is neither text nor built from text, about what it
+/// has in words.
 fn cell_bytes(cells: &ArrayRef, row: usize) -> u64 {
     let all = |values: ArrayRef| {
         (0..values.len())

@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use crate::batch::Limits;
 use crate::catalog::Catalog;
 use crate::cost::Money;
 use crate::provider::retry::{Clock, SystemClock};
@@ -215,11 +214,6 @@ impl Engine {
         self.provider.format()
     }
 
-    /// What one batch of the provider may hold.
-    pub(super) fn limits(&self) -> Limits {
-        self.format().limits()
-    }
-
     pub(super) fn budget_context(&self, max_cost: Option<Money>) -> BudgetContext {
         BudgetContext {
             catalog: Arc::clone(&self.catalog),
@@ -274,14 +268,14 @@ impl Engine {
         }
     }
 
-    /// Asks the provider once about what is in flight, and fetches what has ended or was not fetched
-    /// in full, which costs nothing.
+    /// Asks the provider once about what is in flight, and fetches what has ended or was not
+    /// fetched in full, which costs nothing.
     pub(super) fn look_once(
         &self,
         run: &mut Run,
         connection: &Connection,
     ) -> Result<RunOutcome, Error> {
-        self.look_until(run, connection, Until::LookedOnce, None)
+        self.look_until(run, connection, Until::PolledOnce, None)
     }
 
     /// Watches what is in flight until all of it is fetched, or until the deadline.

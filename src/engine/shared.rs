@@ -43,7 +43,7 @@ pub struct SharedReport {
 pub enum CacheVerdict {
     /// Up to the last mark, once one of them has written it.
     CanHit,
-    /// Its length is so near the shortest prefix that the estimate is not exact enough to tell.
+    /// Its length is so near the shortest prefix that the estimate is not exact enough to decide.
     Perhaps,
     /// What is marked is shorter than anything the model caches.
     TooShort,
@@ -52,7 +52,7 @@ pub enum CacheVerdict {
 }
 
 impl SharedReport {
-    /// Looks at the requests of a job.
+    /// Inspects the requests of a job.
     #[must_use]
     pub fn new(catalog: &Catalog, requests: &Requests, job: &RequestSpec) -> SharedReport {
         let Some((_, model)) = catalog.model(&job.model) else {
@@ -106,7 +106,7 @@ impl SharedReport {
         self.min_cache_tokens == 0
     }
 
-    /// What a person should know though the job runs: a mark without effect, a cache that is split.
+    /// What the user should know though the job runs: a mark without effect, a cache that is split.
     #[must_use]
     pub fn warning(&self) -> Option<Warning> {
         let (marked_tokens, min_cache_tokens) = (self.marked_tokens, self.min_cache_tokens);
@@ -132,8 +132,8 @@ impl SharedReport {
     }
 }
 
-/// What splits the cache: the provider keeps what it cached by model, and by what stands in front
-/// of the text.
+/// What splits the cache: the provider keeps what it cached by model, and by what precedes the
+/// text.
 ///
 /// **Source**: prompt caching documentation, read 2026-08-22.
 fn splits(choices: PerRowParams) -> Vec<CacheSplit> {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_whether_a_mark_can_hit() {
+    fn decides_whether_a_mark_can_hit() {
         for (model, words, verdict) in [
             ("claude-haiku-4-5", 100, CacheVerdict::TooShort),
             ("claude-haiku-4-5", 2_000, CacheVerdict::Perhaps),

@@ -19,7 +19,7 @@ use crate::journal::Event;
 
 use super::{Error, Run};
 
-/// Splits a refused batch of at least two requests, and gives the numbers of the new ones. `most`
+/// Splits a refused batch of at least two requests, and returns the numbers of the new ones. `most`
 /// is how many requests the provider takes in one, where it says so.
 pub(crate) fn split(
     run: &mut Run,
@@ -27,7 +27,7 @@ pub(crate) fn split(
     batch: u32,
     most: Option<u32>,
 ) -> Result<Vec<u32>, Error> {
-    let sizes = sizes(run, run.piece(batch).requests, most);
+    let sizes = sizes(run, run.spooled(batch).requests, most);
     let numbers: Vec<u32> = (run.state().batch_count() + 1..)
         .take(sizes.len())
         .collect();
@@ -92,7 +92,7 @@ fn sizes(run: &Run, requests: u32, most: Option<u32>) -> Vec<u32> {
         .state()
         .batches()
         .iter()
-        .map(|batch| batch.piece.requests)
+        .map(|batch| batch.spooled.requests)
         .collect();
     // A number that is no smaller than what was refused is about something else.
     let most = most.filter(|most| *most < requests).unwrap_or(requests - 1);

@@ -25,7 +25,7 @@ use super::finished::{self, Finished};
 use super::new_run::NewRun;
 use super::notice::Notice;
 use super::options::{RunOptions, Target};
-use super::plan_inputs::{PlanInputs, batch_limits};
+use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
 use super::setup::Engine;
 use super::upload::{self, Uploader};
@@ -242,7 +242,6 @@ impl Engine {
             new.options.calibrate,
             observer,
         );
-        let limits = batch_limits(file, compiled, self.limits());
         let nonce = Nonce::new(fastrand::u64(..));
         let run = NewRun {
             folder: new.folder,
@@ -256,15 +255,7 @@ impl Engine {
             now: self.clock.now(),
         };
         let planner = |scratch: PathBuf| {
-            inputs.planner(
-                file,
-                compiled,
-                self.format(),
-                limits,
-                &nonce,
-                scratch,
-                observer,
-            )
+            inputs.planner(file, compiled, self.format(), &nonce, scratch, observer)
         };
         let counted_by = connection.map(|connection| (connection, self.clock.as_ref()));
         run.plan(planner, |planner, report| {
@@ -309,15 +300,7 @@ impl Engine {
         connection: &Connection,
     ) -> Result<CompiledJob, Error> {
         let compiled = compiled.with_uploads(file, uploads)?;
-        let limits = batch_limits(file, &compiled, self.limits());
-        PlanInputs::default().plan(
-            file,
-            &compiled,
-            self.format(),
-            limits,
-            None,
-            &self.step_observer(),
-        )?;
+        PlanInputs::default().plan(file, &compiled, self.format(), None, &self.step_observer())?;
         let api = connection.api().file_store().ok_or(Error::NoFileStore)?;
         let pace = if connection.is_simulated() {
             Duration::ZERO

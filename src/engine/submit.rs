@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Batches are sent one after the other. One that is uncertain holds back only what would carry the
-//! same rows: every other batch of the run has other custom_ids, so neither can be taken for the
-//! other, whatever becomes of them.
+//! same rows: every other batch of the run has other custom_ids, so neither can be mistaken for the
+//! other, whatever their results.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,8 +102,12 @@ async fn send(
         newest_listed,
     } = call;
     let (begun, attempts) = pace.history(batch, driver.clock.now());
-    let piece = run.piece(batch);
-    let (requests, bytes, body_hash) = (piece.requests, piece.body_bytes, piece.body_hash.clone());
+    let spooled = run.spooled(batch);
+    let (requests, bytes, body_hash) = (
+        spooled.requests,
+        spooled.body_bytes,
+        spooled.body_hash.clone(),
+    );
     driver.observer.notice(Notice::Submitting {
         batch,
         of: run.state().batch_count(),
@@ -124,7 +128,7 @@ async fn send(
     )?;
     // A stop signal does not interrupt this call: half a create call would be uncertain.
     let error = match driver
-        .telling_if_slow(Call::Create, driver.api.create(body))
+        .reporting_if_slow(Call::Create, driver.api.create(body))
         .await
     {
         Ok(remote) => {
@@ -143,8 +147,8 @@ async fn send(
         between(begun, now),
         driver.clock.jitter(),
     ) {
-        // The journal has it before anything else is done: whoever resumes the run has to look for
-        // this batch, and must not send it again.
+        // The journal has it before anything else is done: a process that resumes the run has to
+        // look for this batch, and must not send it again.
         Verdict::Doubt => {
             run.record(
                 now,
@@ -169,7 +173,7 @@ async fn send(
             });
             Ok(false)
         }
-        // The parts take the place of the batch, which was not created.
+        // The parts replace the batch, which was not created.
         Verdict::Split if requests > 1 => {
             refused(run, now, batch, &error)?;
             pace.refused = None;
@@ -228,10 +232,10 @@ impl std::fmt::Display for RefusedBatch {
 impl std::error::Error for RefusedBatch {}
 
 /// When the newest batch that the provider lists was created, in its own time: a batch that is
-/// created after this is not older, whatever our clock says. Only to be had before the first batch
+/// created after this is not older, whatever our clock says. Available only before the first batch
 /// of a run; where the list does not answer, the search goes by our clock.
 async fn newest_listed(driver: &Context<'_>) -> Option<Timestamp> {
-    let list = driver.telling_if_slow(Call::List, driver.api.list(1, None));
+    let list = driver.reporting_if_slow(Call::List, driver.api.list(1, None));
     let page = driver.unless_leaving(list).await?.ok()?;
     Some(
         page.data
@@ -277,8 +281,8 @@ fn refused(run: &mut Run, now: Timestamp, batch: u32, error: &ApiError) -> Resul
     )
 }
 
-/// Asks the provider to cancel every batch in flight, and gives their number. What was planned and
-/// not sent stays unsent for good.
+/// Asks the provider to cancel every batch in flight, and returns their number. What was planned
+/// and not sent stays unsent permanently.
 ///
 /// # Errors
 /// [`Error::Provider`] when the provider cannot be reached; batches asked before that are recorded.

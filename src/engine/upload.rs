@@ -32,11 +32,11 @@ use crate::template::prompt::uploads::{PendingUpload, Uploads};
 
 /// The memory's name in the state directory.
 pub(super) const MEMORY: &str = "files.json";
-/// How long an uploaded file lives: longer than the 29 days for which a batch's results can be
+/// The lifetime of an uploaded file: longer than the 29 days for which a batch's results can be
 /// fetched, and its rows be sent again.
 pub(super) const LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// An id is used only if its file lives so much longer: a batch takes up to a day, and rows may be
-/// sent again after it.
+/// An id is used only if its file lasts this much longer: a batch takes up to a day, and rows may
+/// be sent again after it.
 const LEAST_LIFE: SignedDuration = SignedDuration::from_hours(3 * 24);
 /// Version of the memory.
 const FORMAT: u32 = 1;
@@ -109,8 +109,8 @@ impl Uploader<'_> {
         Ok(done)
     }
 
-    /// Uploads files, a few at a time; after a failure no other begins, and those under way come to
-    /// their end.
+    /// Uploads files, a few at a time; after a failure no other begins, and those in progress
+    /// finish.
     async fn send<'w>(
         &self,
         wanted: &'w [PendingUpload],
@@ -155,7 +155,7 @@ impl Uploader<'_> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// The remembered ids of these files that the provider still knows and that live long enough.
+    /// The remembered ids of these files that the provider still knows and that last long enough.
     async fn still_there(
         &self,
         memory: &mut UploadedFiles,

@@ -1,4 +1,4 @@
-//! A run as a reader sees it who does not work on it: where its batches stand, how long they have,
+//! A run as seen by a reader that does not work on it: where its batches stand, how long they have,
 //! what to do next.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use super::Error;
 use super::context::between;
 use super::evidence::{Evidence, Scope};
 
-/// A run as a reader sees it who does not work on it.
+/// A run as seen by a reader that does not work on it.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunView {
     /// Its folder.
@@ -33,7 +33,7 @@ pub struct RunView {
     /// What is spent and reserved, where the ledger knows of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub money: Option<MoneyView>,
-    /// What a person should know or act on.
+    /// What the user should know or act on.
     pub warnings: Vec<RunNote>,
 }
 
@@ -72,11 +72,11 @@ pub struct BatchView {
     pub results_vanish_in_seconds: Option<u64>,
 }
 
-/// Batches live this long. **Source**: batch API guide, read 2026-08-22.
+/// The lifetime of a batch. **Source**: batch API guide, read 2026-08-22.
 const BATCH_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Results can be fetched this long, counted from the batch's creation. **Source**: as above.
 pub(crate) const RETENTION: Duration = Duration::from_secs(29 * 24 * 60 * 60);
-/// This long before results vanish, a person is warned.
+/// How long before results expire the user is warned.
 const WARN_BEFORE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
 impl RunView {
@@ -157,7 +157,7 @@ impl RunView {
     }
 }
 
-/// Looks at a run without taking its lock; another process may be working on it.
+/// Reads a run without taking its lock; another process may be working on it.
 ///
 /// # Errors
 /// As [`super::Run::open`], but for the lock.
@@ -228,12 +228,12 @@ fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {
     let sent_at = batch.remote.as_ref().map(|remote| remote.sent_at);
     let left =
         |life: Duration| sent_at.map(|sent| life.saturating_sub(between(sent, now)).as_secs());
-    let in_flight = matches!(batch.state, BatchState::Accepted { .. });
+    let in_flight = matches!(batch.state, BatchState::Accepted);
     let uncollected = in_flight || matches!(batch.state, BatchState::Ended { .. });
     BatchView {
         batch: batch.number(),
         attempt: batch.attempt,
-        requests: batch.piece.requests.into(),
+        requests: batch.spooled.requests.into(),
         money: None,
         state: batch.state.kind(),
         id: batch.remote.as_ref().map(|remote| remote.id.0.clone()),
@@ -243,8 +243,8 @@ fn batch_view(batch: &Batch, now: Timestamp) -> BatchView {
     }
 }
 
-/// The summary of a run as its plan and its journal tell it. Tokens are known only to who joined
-/// the results last.
+/// The summary of a run from its plan and its journal. Tokens are known only to the process that
+/// joined the results last.
 pub(super) fn manifest(plan: &Plan, state: &State, folder: &Path, now: Timestamp) -> Manifest {
     Manifest {
         format: FORMAT,
@@ -286,7 +286,7 @@ fn not_sent(state: &State) -> Option<RunNote> {
     let batches = left().count() as u64;
     (state.has_remotes() && batches > 0).then(|| RunNote::UnsentBatches {
         batches,
-        requests: left().map(|batch| u64::from(batch.piece.requests)).sum(),
+        requests: left().map(|batch| u64::from(batch.spooled.requests)).sum(),
     })
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct WarmUpBatches {
 
 impl WarmUpBatches {
     pub(crate) fn of(file: &JobFile, priming: &WarmUpDecision) -> WarmUpBatches {
-        let prime_from = priming.from_requests().unwrap_or(u64::MAX);
+        let prime_from = priming.pays_from_requests().unwrap_or(u64::MAX);
         let primes = (prime_from == u64::MAX).then_some(false);
         WarmUpBatches {
             prime_from,
@@ -51,8 +51,8 @@ impl WarmUpBatches {
             .chain(self.canary.as_ref().map(|canary| canary.rows))
     }
 
-    /// The checkpoints of a run with batches of these sizes: none that nothing follows, and none for
-    /// a cache that turned out not to be worth the wait.
+    /// The checkpoints of a run with batches of these sizes: none that nothing follows, and none
+    /// for a cache that turned out not to be worth the wait.
     pub(crate) fn checkpoints(&self, sizes: &[u32]) -> Vec<Checkpoint> {
         let requests: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
         let primes = self.primes == Some(true);
@@ -86,7 +86,7 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::estimate::{Estimator, RequestPrefix, RunHistory};
 
-    fn leading(sections: &str) -> WarmUpBatches {
+    fn compile(sections: &str) -> WarmUpBatches {
         let text = format!(
             "[job]\nname = 'a'\n[source]\npath = 'a.csv'\n[request]\nmodel = 'm'\nmax_tokens = 1\n\
              messages = [{{ role = 'user', text = 'a' }}]\n[output]\npath = 'b.csv'\n{sections}"
@@ -106,12 +106,12 @@ mod tests {
     }
 
     fn checkpoints(
-        mut leading: WarmUpBatches,
+        mut warm_up: WarmUpBatches,
         requests: u64,
         sizes: &[u32],
     ) -> Vec<(u32, &'static str)> {
-        leading.settle(requests);
-        leading
+        warm_up.settle(requests);
+        warm_up
             .checkpoints(sizes)
             .iter()
             .map(|checkpoint| (checkpoint.batch, checkpoint.kind.as_str()))
@@ -121,15 +121,15 @@ mod tests {
     #[test]
     fn lets_one_request_and_a_canary_go_first() {
         let both = "[cache]\nprime = 'always'\n[canary]\nrows = 20\n";
-        let mut settled = leading(both);
+        let mut settled = compile(both);
         assert!(!settled.is_settled() && settled.wants_more_than(1) && !settled.wants_more_than(2));
         settled.settle(100);
         assert_eq!(settled.sizes().collect::<Vec<_>>(), [1, 20]);
         assert_eq!(
-            checkpoints(leading(both), 100, &[1, 20, 79]),
+            checkpoints(compile(both), 100, &[1, 20, 79]),
             [(1, "prime"), (2, "canary")]
         );
-        let canary = leading("[canary]\nrows = 20\n[cache]\nprime = 'off'\n");
+        let canary = compile("[canary]\nrows = 20\n[cache]\nprime = 'off'\n");
         assert!(canary.is_settled());
         assert_eq!(canary.sizes().collect::<Vec<_>>(), [20]);
         assert_eq!(checkpoints(canary, 100, &[20, 80]), [(1, "canary")]);
@@ -138,15 +138,15 @@ mod tests {
     #[test]
     fn has_no_checkpoint_behind_which_nothing_follows() {
         let both = "[cache]\nprime = 'always'\n[canary]\nrows = 20\n";
-        assert_eq!(checkpoints(leading(both), 15, &[1, 14]), [(1, "prime")]);
+        assert_eq!(checkpoints(compile(both), 15, &[1, 14]), [(1, "prime")]);
         assert_eq!(
-            checkpoints(leading(both), 21, &[1, 20, 0]),
+            checkpoints(compile(both), 21, &[1, 20, 0]),
             [(1, "prime")],
             "the last batch has rows, and no request"
         );
-        assert_eq!(checkpoints(leading(both), 1, &[1]), []);
+        assert_eq!(checkpoints(compile(both), 1, &[1]), []);
         assert_eq!(
-            checkpoints(leading("[cache]\nprime = 'off'\n"), 100, &[60, 40]),
+            checkpoints(compile("[cache]\nprime = 'off'\n"), 100, &[60, 40]),
             []
         );
     }

@@ -1,4 +1,4 @@
-//! What a person should know before money is spent; none of it stops the job.
+//! What the user should know before money is spent; none of it stops the job.
 
 use std::path::PathBuf;
 
@@ -44,7 +44,7 @@ pub enum Warning {
         context_tokens: u64,
         /// The prompts.
         prompts: LongPrompts,
-        /// Whether they are sent all the same, or set aside.
+        /// Whether they are still sent, or set aside.
         is_sent: bool,
     },
     /// Prompts fit the context window, but not with the longest answer, by estimate.
@@ -70,7 +70,7 @@ pub enum Warning {
         /// By what.
         by: CacheSplit,
     },
-    /// The source can be read, but part of it is skipped or read in a way that may surprise.
+    /// The source can be read, but part of it is skipped or read in a surprising form.
     Source(SourceWarning),
     /// A warning about the requests.
     Request(RequestWarning),

@@ -29,7 +29,7 @@ const PAGE: u32 = 1000;
 /// Pages listed at most; what is not on them is asked for.
 const MAX_PAGES: usize = 5;
 
-/// What the watching itself remembers between two looks.
+/// What polling remembers between two polls.
 #[derive(Debug, Default)]
 pub(crate) struct NotFoundTracker {
     not_found_since: HashMap<BatchId, Duration>,
@@ -43,7 +43,7 @@ const SIGHTINGS: usize = 3;
 const APART: Duration = Duration::from_secs(30 * 60);
 
 impl NotFoundTracker {
-    /// Takes note that a batch, or its results where `results` is set, is not found for now, and
+    /// Records that a batch, or its results where `results` is set, is not found for now, and
     /// returns whether that has been so for too long, whatever is done to the clock meanwhile.
     pub(crate) fn misses(
         &mut self,
@@ -61,9 +61,9 @@ impl NotFoundTracker {
         now.saturating_sub(since) >= WAIT_404
     }
 
-    /// Whether what is not found now is gone for good: its results are past their time, counted
+    /// Whether what is not found now is gone permanently: its results are past their time, counted
     /// from when this machine knew of the batch, and it has not been found for an hour, or several
-    /// times well apart. A clock that was set wrong, and a single answer, prove nothing.
+    /// times, far apart. A clock that was set wrong, and a single answer, prove nothing.
     ///
     /// # Errors
     /// [`Error::Journal`] when that it was not found cannot be recorded.
@@ -85,14 +85,14 @@ impl NotFoundTracker {
         Ok(is_for_long || run.not_found(batch).len() >= SIGHTINGS)
     }
 
-    /// Takes note that it is found.
+    /// Records that it is found.
     pub(crate) fn finds(&mut self, id: &BatchId) {
         self.not_found_since.remove(id);
     }
 }
 
-/// Looks once at every batch in flight, and records those that are over.
-pub(crate) async fn look(
+/// Polls every batch in flight once, and records those that are over.
+pub(crate) async fn poll(
     driver: &Context<'_>,
     run: &mut Run,
     not_found: &mut NotFoundTracker,
@@ -168,7 +168,7 @@ async fn list(
     Ok(found)
 }
 
-/// Asks for one batch; `None` if it is not found for now, or a person wants to leave.
+/// Asks for one batch; `None` if it is not found for now, or the user asks to stop.
 async fn retrieve(
     driver: &Context<'_>,
     run: &mut Run,
@@ -180,7 +180,7 @@ async fn retrieve(
         let id = id.clone();
         stopped(run, Action::WatchBatch { batch, id }, source)
     };
-    // Not being found is waited out by the loop, which goes on with the other batches meanwhile.
+    // The loop waits for a batch that is not found, and continues with the others meanwhile.
     let is_missing = |error: &ApiError| {
         matches!(
             judge(Call::Retrieve, error, 0, Duration::ZERO, 0.0),

@@ -1,10 +1,10 @@
 //! Estimate against bill: by how much it was off, and why.
 //!
-//! The expected figure is turned into the bill step by step, each step with one cause: other numbers
-//! of requests that were billed, other lengths of prompts, another share that was read from the
-//! cache, other lengths of answers. What each step changes is what its cause cost; the steps add up
-//! to the difference, to the last unit. What is left is prices: another tier, place or band, and
-//! tools of the provider.
+//! The expected figure is turned into the bill step by step, each step with one cause: other
+//! numbers of requests that were billed, other lengths of prompts, another share that was read from
+//! the cache, other lengths of answers. What each step changes is what its cause cost; the steps
+//! add up to the difference, to the last unit. What is left is prices: another tier, place or band,
+//! and tools of the provider.
 
 use serde::{Deserialize, Serialize};
 

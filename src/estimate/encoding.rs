@@ -9,9 +9,9 @@
 //! ```
 //!
 //! A varint holds seven bits a byte, the lowest first; all bytes but the last have the highest bit
-//! set. It is kept by characters and not as tokens, because what a character costs may be known only
-//! once the spool is written, from a sample that the provider counts. Bytes of another version are
-//! as good as none.
+//! set. It is kept by characters and not as tokens, because what a character costs may be known
+//! only once the spool is written, from a sample that the provider counts. Bytes of another version
+//! are as good as none.
 
 use super::Span;
 use super::estimator::Estimator;
@@ -33,7 +33,7 @@ const OUTPUT_EXPECTED: usize = CLASSES + 5;
 const OUTPUT_HIGH: usize = CLASSES + 6;
 const MAX_TOKENS: usize = CLASSES + 7;
 
-/// The estimate of a row as it stands in the spool.
+/// The estimate of a row as stored in the spool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SpooledEstimate<'a> {
     numbers: [u64; NUMBERS],
@@ -155,7 +155,6 @@ impl Estimator<'_> {
 
 fn push_varint(mut n: u64, out: &mut Vec<u8>) {
     while n >= 0x80 {
-        #[expect(clippy::cast_possible_truncation, reason = "the lowest seven bits")]
         out.push((n & 0x7f) as u8 | 0x80);
         n >>= 7;
     }

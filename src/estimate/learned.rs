@@ -25,10 +25,10 @@ pub(crate) const FORMAT: u32 = 1;
 const OFF: u64 = 30;
 /// The same where a bill was so far from what was expected that the fit follows it only in part.
 const OFF_FOLLOWING: u64 = 350;
-/// A fit follows one bill by at most this factor, either way: what is farther off is something else
+/// A fit follows one bill by at most this factor, up or down: what is farther off is something else
 /// than letters.
 const MOST_FACTOR: u64 = 5;
-/// Runs whose names are kept. Results are to be had for 29 days, and nothing is exported again
+/// Runs whose names are kept. Results are available for 29 days, and nothing is exported again
 /// after that.
 const MOST_RUNS: usize = 1_000;
 /// A bill is used for the cost of characters where at least one token in this many comes from text.

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_column_that_tells_long_answers_from_short_ones() {
+    fn finds_the_column_that_separates_long_answers_from_short_ones() {
         let answers: Vec<_> = (0..100)
             .map(|n| {
                 if n % 4 == 0 {

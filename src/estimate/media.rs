@@ -61,8 +61,8 @@ impl Media {
     }
 }
 
-/// Tokens of a picture of so many pixels on a model that takes so many at the longest edge, and so
-/// many tokens.
+/// Tokens of a picture of this size on a model with these limits for the longest edge and the
+/// tokens.
 fn picture(width: u32, height: u32, edge: u32, cap: u64) -> u64 {
     let patches = |width: f64, height: f64| {
         let along = |side: f64| (side / f64::from(IMAGE_PATCH_SIDE)).ceil().max(1.0);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_and_what_nobody_has_seen_have_a_range() {
+    fn pages_and_unread_media_have_a_range() {
         let pages = media(
             &MediaFacts {
                 pdf_pages: 10,

@@ -18,8 +18,8 @@
 //!   reads, and one token for every byte of a prompt; where tools of the provider add to prompts,
 //!   the whole context window.
 //!
-//! [`Estimate`] holds the facts behind each figure; the sentences about them are made by whoever
-//! shows them.
+//! [`Estimate`] holds the facts behind each figure; the sentences about them are written by the
+//! command line.
 //!
 //! Everything here is pure: no clock, no file, no network. To add something that costs tokens: a
 //! field of [`rows::RowEstimate`] if it belongs to a row, of [`shared::Shared`] if to all.
@@ -69,8 +69,8 @@ pub use range::{Bounds, MoneySpan, Span};
 /// What a run is expected to cost.
 ///
 /// **File format**: part of `plan.json`, under these names. Earlier versions wrote `likely` for
-/// `expected`, `most` for `worst_case`, and sentences under `says`; they are still read, without the
-/// sentences.
+/// `expected`, `most` for `worst_case`, and sentences under `says`; they are still read, without
+/// the sentences.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The day of the prices.

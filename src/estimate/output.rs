@@ -1,10 +1,10 @@
 //! How long answers will be.
 //!
-//! What earlier runs of the job showed comes first ([`AnswerLengths`]): the mean, by the values of a
-//! column or by the length of the prompt where that explains more. Without them it is a rough size of
-//! what the schema asks for, and without a schema a share of `max_tokens`. Thinking is output too:
-//! where a model thinks, an assumed number of tokens by effort is added. Nothing is ever longer
-//! than `max_tokens`.
+//! What earlier runs of the job showed comes first ([`AnswerLengths`]): the mean, by the values of
+//! a column or by the length of the prompt where that explains more. Without them it is a rough
+//! size of what the schema asks for, and without a schema a share of `max_tokens`. Thinking is
+//! output too: where a model thinks, an assumed number of tokens by effort is added. Nothing is
+//! ever longer than `max_tokens`.
 //!
 //! **Source**: the sizes of free text, lists and thinking are assumptions of this program; the plan
 //! says so.
@@ -30,8 +30,8 @@ const THINKING: [(&str, u64); 5] = [
     ("xhigh", 1_800),
     ("max", 4_000),
 ];
-/// The effort of a model without one in the request, where it is not `high`. **Source**: model pages,
-/// read November 2026.
+/// The effort of a model without one in the request, where it is not `high`. **Source**: model
+/// pages, read November 2026.
 const MEDIUM_BY_DEFAULT: [&str; 2] = ["claude-opus-5-5", "claude-haiku-5-5"];
 /// An estimate without earlier runs may be off by this much, in thousandths: half, and twice.
 const UNKNOWN: (u64, u64) = (500, 2_000);

@@ -25,7 +25,7 @@ impl Shared {
     /// Reads a head. A head that is not the beginning of `params` is counted as one text.
     #[must_use]
     pub(crate) fn of(head: &[u8], media: Media, model: &Model) -> Shared {
-        // The row goes on with the last message where that is shared in part.
+        // The row continues the last message where that is shared in part.
         let ends: [&[u8]; 2] = [b"]}", b"]}]}"];
         match ends
             .iter()

@@ -55,7 +55,7 @@ impl SampledRow {
     }
 }
 
-/// Draws a sample of rows as they come.
+/// Draws a sample of rows as they arrive.
 #[derive(Debug)]
 pub(crate) struct CalibrationSampler {
     spec: SampleSpec,
@@ -222,9 +222,9 @@ impl Stratum {
     }
 }
 
-/// Rows that each stratum gets of so many: [`FEWEST`] where it has them, and of the others each
-/// goes where a row would stand for most. **Shape**: the size of each stratum, and the rows that it
-/// has.
+/// Rows that each stratum gets of a sample of `rows`: [`FEWEST`] where it has them, and of the
+/// others each goes where a row would stand for most. **Shape**: the size of each stratum, and the
+/// rows that it has.
 pub(crate) fn shares(rows: usize, strata: &[(u64, usize)]) -> Vec<usize> {
     let mut shares: Vec<usize> = strata.iter().map(|&(_, has)| has.min(FEWEST)).collect();
     for _ in shares.iter().sum()..rows {

@@ -1,5 +1,5 @@
-//! A plan by some rows of a table: which are drawn, the sums of all rows by those, and the margin of
-//! error.
+//! A plan by some rows of a table: which are drawn, the sums of all rows by those, and the margin
+//! of error.
 //!
 //! ```text
 //!  every row: index, bytes ─▶ RowSampler ─▶ SampledRows ─▶ (they are rendered) ─▶ SampleResults ─▶ Extrapolation, SamplingError
@@ -84,7 +84,7 @@ impl RowSampler {
         }
     }
 
-    /// Counts a row, with the bytes of what its request is made of.
+    /// Counts a row, with the bytes that its request consists of.
     pub(crate) fn note(&mut self, row_index: u64, bytes: u64) {
         let stratum = self.strata.entry(size(bytes)).or_default();
         stratum.rows += 1;

@@ -186,8 +186,8 @@ impl<'a> ModelEstimator<'a> {
         let own = self.priced.shared.each_writes;
         let hour = self.cache.hour_tokens > 0 || own == Some(CacheTtl::OneHour);
         let minutes = self.cache.minutes_tokens > 0;
-        // All that is shared may be written, at the most expensive of the marks; with a mark behind it,
-        // the row's own text too.
+        // All that is shared may be written, at the most expensive of the marks; with a mark behind
+        // it, the row's own text too.
         let written = match own {
             Some(_) => prompts,
             None if hour || minutes => shared.saturating_mul(n).min(prompts),

@@ -12,14 +12,14 @@ pub(crate) const PER_REQUEST: u64 = 3;
 pub(crate) const PER_MESSAGE: u64 = 4;
 /// How often a request is expected to use a tool of the provider's that nothing limits, in the
 /// worst case. **Source**: none is published; an assumption for questions of the size of a row.
-/// `max_uses` in the job takes its place.
+/// `max_uses` in the job replaces it.
 pub(crate) const UNLIMITED_USES: u64 = 5;
 /// Tokens that one use of such a tool is expected to put into the prompt, in the worst case.
 /// **Source**: as [`UNLIMITED_USES`]; a page of results or a long article. `max_content_tokens` in
-/// the job takes its place.
+/// the job replaces it.
 pub(crate) const FOUND_TOKENS: u64 = 10_000;
 /// Tokens of one piece of advice, its thinking included, in the worst case. **Source**: none is
-/// published; an assumption. `max_tokens` of the advisor takes its place.
+/// published; an assumption. `max_tokens` of the advisor replaces it.
 pub(crate) const ADVICE_TOKENS: u64 = 2_000;
 /// Tokens of the summary that a compaction writes. **Source**: the documentation's own example,
 /// 3,500.
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) each_writes: Option<CacheTtl>,
     /// Where inference is bound to.
     pub(crate) inference_geo: Option<String>,
-    /// How hard the model is told to think.
+    /// The effort setting of the model.
     pub(crate) effort: Option<String>,
     /// The `thinking` parameter.
     pub(crate) thinking: Option<Value>,

@@ -99,7 +99,7 @@ impl PricedModel<'_> {
         Ok(money)
     }
 
-    /// So many requests to an advisor.
+    /// `uses` requests to an advisor.
     fn advice(
         &self,
         catalog: &Catalog,

@@ -25,7 +25,7 @@ fn estimator(model: &str, head: &str, known: RunHistory) -> Estimator<'static> {
     Estimator::new(Catalog::builtin(), &prefix, known).expect("a price")
 }
 
-/// So many rows of such a text, in batches of 100.
+/// `rows` rows of such a text, in batches of 100.
 fn statistics(estimator: &Estimator<'_>, rows: u64, text: &str) -> BatchStatistics {
     let mut statistics = estimator.statistics();
     let characters = CharacterCounts::of(text);
@@ -431,7 +431,7 @@ fn searches_and_what_they_find_are_in_what_is_reserved() {
     assert_eq!(endless.assumptions.searches, searches(5, true));
 }
 
-/// The estimate of 100 rows of so many letters with this in the head.
+/// The estimate of 100 rows of `letters` letters with this in the head.
 fn with(model: &str, extra: &str, letters: usize) -> Estimate {
     let head = format!(r#"{{"model":"m","max_tokens":100,{extra}"messages":["#);
     let estimator = estimator(model, &head, RunHistory::default());
@@ -460,8 +460,8 @@ fn an_advisor_is_priced_by_its_own_model_and_by_its_limit() {
         3_000,
     )
     .total;
-    // The least that two pieces of advice for each of 100 rows cost: 1,000 tokens each way at 2 and
-    // 10 dollars a million.
+    // The least that two pieces of advice for each of 100 rows cost: 1,000 tokens in and out at 2
+    // and 10 dollars a million.
     let advice: Money = "0.3".parse().unwrap();
     assert!(
         twice.total.high >= plain.high + advice,

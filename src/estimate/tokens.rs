@@ -1,14 +1,14 @@
 //! Tokens of a text, by its letters: there is no public tokenizer for current models, so this is an
 //! estimate, with its sources and assumptions below.
 //!
-//! Every character falls into a [`CharacterClass`], and a character of a class costs so many thousandths of
-//! a token. A [`CharacterCounts`] counts the characters by class in one pass over the bytes; a text
-//! that stands in JSON is counted as the model reads it, not as it is escaped. Tallies add up, so
-//! that the tokens of a whole table can be had for any constants after one pass.
+//! Every character falls into a [`CharacterClass`], and a character of a class costs a number of
+//! thousandths of a token. A [`CharacterCounts`] counts the characters by class in one pass over
+//! the bytes; a text inside JSON is counted as the model reads it, not as it is escaped. Counts add
+//! up, so that the tokens of a whole table can be computed for any constants after one pass.
 //!
 //! **Source** of the constants: the provider's documentation equates a million tokens with 3.4
 //! million characters of English on the first tokenizer and 2.5 million on the second (read August
-//! 2026). `COSTS` spreads these over the kinds of characters that English is made of (79% letters,
+//! 2026). `COSTS` spreads these over the kinds of characters that English consists of (79% letters,
 //! 17.5% blanks, 3% marks, 0.5% digits). What it says of code, numbers and other scripts is an
 //! assumption of this program, which no source backs; `benches/estimate.rs` prints how far off it
 //! is for real tables, and a sample that the provider counts puts it right.
@@ -79,7 +79,8 @@ const COSTS: [(CharacterClass, u64, u64); CLASSES] = [
     (CharacterClass::Emoji, 2_000, 2_300),
 ];
 
-/// Thousandths of a token that a character of each class costs, in the order of [`CharacterClass::ALL`].
+/// Thousandths of a token that a character of each class costs, in the order of
+/// [`CharacterClass::ALL`].
 #[must_use]
 pub fn costs(tokenizer: Tokenizer) -> [u64; CLASSES] {
     COSTS.map(|(_, first, second)| match tokenizer {
@@ -137,7 +138,7 @@ impl CharacterCounts {
     /// without what is no text, such as types, roles and the bytes of pictures. The piece is
     /// compact, as requests are, and begins and ends outside of a text.
     ///
-    /// Gives the number of messages in it.
+    /// Returns the number of messages in it.
     pub fn add_json(&mut self, json: &[u8]) -> u64 {
         let mut messages = 0;
         let (mut name, mut kind): (&[u8], &[u8]) = (b"", b"");
@@ -230,8 +231,8 @@ impl CharacterCounts {
 /// Bytes that fit into a lane without running over.
 const LANE_MAX: usize = 255;
 
-/// What each byte adds to twelve counters of eight bits, priced by priced in one number: adding that up
-/// is one addition a byte. Bytes that go on with a character add nothing.
+/// What each byte adds to twelve counters of eight bits, priced in one number: adding that up is
+/// one addition a byte. Bytes that continue a character add nothing.
 static LANE_OF: [u128; 256] = {
     let mut lanes = [0; 256];
     let mut byte = 0;
@@ -245,8 +246,8 @@ static LANE_OF: [u128; 256] = {
 };
 
 /// The class of the character that begins with a byte; `None` for the bytes after its first. The
-/// first byte tells scripts apart well enough: those it mixes up (a few rare scripts with the ones
-/// named) cost about the same.
+/// first byte distinguishes scripts well enough: those it mixes up (a few rare scripts with the
+/// ones named) cost about the same.
 const fn class(byte: u8) -> Option<CharacterClass> {
     Some(match byte {
         b'a'..=b'z' | b'A'..=b'Z' => CharacterClass::Letter,
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_scripts_apart() {
+    fn distinguishes_scripts() {
         let cases = [
             ("word", CharacterClass::Letter),
             ("90210", CharacterClass::Digit),

@@ -24,7 +24,7 @@ use crate::cost::{self, Money, Unpriced};
 use crate::outcome::Usage;
 
 /// What a warm-up has to save for the wait to be worth it: a cent. Below that, a table is so small
-/// that whoever runs it waits for it.
+/// that the user waits for it.
 pub(crate) const WORTH_A_WAIT: Money = Money::from_picodollars(10_000_000_000);
 /// No run has more requests.
 const MOST_REQUESTS: u64 = 1 << 32;
@@ -114,7 +114,7 @@ impl WarmUpDecision {
 
     /// The smallest number of requests for which one goes first; `None` if none ever does.
     #[must_use]
-    pub(crate) fn from_requests(&self) -> Option<u64> {
+    pub(crate) fn pays_from_requests(&self) -> Option<u64> {
         match self.mode {
             WarmUpMode::Off => None,
             // One goes first, and one at least follows.
@@ -173,12 +173,16 @@ impl WarmUpDecision {
         }
     }
 
-    /// The decision for a run of this many requests; `follows` says whether any follow the first one.
+    /// The decision for a run of this many requests; `follows` says whether any follow the first
+    /// one.
     #[must_use]
     pub(crate) fn decide(&self, requests: u64, follows: bool) -> CacheDecision {
         self.explain(
             requests,
-            follows && self.from_requests().is_some_and(|from| requests >= from),
+            follows
+                && self
+                    .pays_from_requests()
+                    .is_some_and(|from| requests >= from),
             follows,
         )
     }
@@ -263,12 +267,14 @@ impl WarmUpDecision {
         }
         let bill = self.bill(requests);
         let loss = bill.cold.high.saturating_sub(bill.unmarked);
-        (!warms_up && self.is_hour && loss >= WORTH_A_WAIT).then(|| CacheWarning::MarkMayCostMore {
-            pays_from: self.pays_from,
-            reads: DOCUMENTED_READS.0,
-            marked: bill.cold.high,
-            unmarked: bill.unmarked,
-        })
+        (!warms_up && self.is_hour && loss >= WORTH_A_WAIT).then_some(
+            CacheWarning::MarkMayCostMore {
+                pays_from: self.pays_from,
+                reads: DOCUMENTED_READS.0,
+                marked: bill.cold.high,
+                unmarked: bill.unmarked,
+            },
+        )
     }
 }
 
@@ -300,8 +306,8 @@ impl PrefixUsage {
     }
 }
 
-/// What a prefix of this many tokens costs one request with this usage, where the job's requests are
-/// served.
+/// What a prefix of this many tokens costs one request with this usage, where the job's requests
+/// are served.
 fn prefix_cost(estimator: &Estimator<'_>, usage: Usage, tokens: u64) -> Result<Money, Unpriced> {
     let usage = Usage {
         inference_geo: estimator.shared().inference_geo.clone(),
@@ -316,8 +322,8 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::estimate::{RequestPrefix, RunHistory};
 
-    /// A job on Haiku 4.5, which caches from 4,096 tokens on, whose system prompt has about so many
-    /// tokens and this mark.
+    /// A job on Haiku 4.5, which caches from 4,096 tokens on, whose system prompt has about this
+    /// many tokens and this mark.
     fn decision(mode: WarmUpMode, tokens: usize, ttl: Option<&str>) -> WarmUpDecision {
         let text = "word ".repeat(tokens * 34 / 50);
         let mark = ttl
@@ -352,8 +358,8 @@ mod tests {
     #[test]
     fn computes_as_by_hand() {
         // 1,000 requests, dollars: unmarked 1,000 × 0.005 = 5; at 98%: 980 × 0.0005 + 20 × 0.01 =
-        // 0.69; at 64%: 0.32 + 3.6 = 3.92; at 30%: 0.15 + 7 = 7.15; warmed up: 0.01 + 979 × 0.0005 +
-        // 20 × 0.01 = 0.6995 (98% of 999 is 979).
+        // 0.69; at 64%: 0.32 + 3.6 = 3.92; at 30%: 0.15 + 7 = 7.15; warmed up: 0.01 + 979 × 0.0005
+        // + 20 × 0.01 = 0.6995 (98% of 999 is 979).
         let bill = exact(WarmUpMode::Auto).bill(1_000);
         let dollars = |text: &str| text.parse::<Money>().unwrap();
         assert_eq!(bill.unmarked, dollars("5"));
@@ -392,10 +398,10 @@ mod tests {
 
     #[test]
     fn warms_up_where_it_saves_a_cent() {
-        // Saved with n requests: at 64% n × 0.00392 on the whole less what is paid warmed up; from the
-        // fifth on it is a cent.
+        // Saved with n requests: at 64% n × 0.00392 on the whole less what is paid warmed up; from
+        // the fifth on it is a cent.
         let auto = exact(WarmUpMode::Auto);
-        let from = auto.from_requests().unwrap();
+        let from = auto.pays_from_requests().unwrap();
         assert!(
             auto.saves(from) >= WORTH_A_WAIT && auto.saves(from - 1) < WORTH_A_WAIT,
             "{from}"
@@ -420,7 +426,7 @@ mod tests {
         assert!(!exact(WarmUpMode::Off).decide(1_000_000, true).warms_up);
         let small = decision(WarmUpMode::Auto, 5_000, Some("1h"));
         assert!(
-            small.from_requests().unwrap() >= from,
+            small.pays_from_requests().unwrap() >= from,
             "a shorter prefix pays later"
         );
     }
@@ -431,7 +437,7 @@ mod tests {
         let short = decision(WarmUpMode::Auto, 1_000, Some("1h"));
         let minutes = decision(WarmUpMode::Auto, 10_000, Some("5m"));
         for priming in [&bare, &short, &minutes] {
-            assert_eq!(priming.from_requests(), None);
+            assert_eq!(priming.pays_from_requests(), None);
             let decision = priming.decide(10_000, true);
             assert_eq!((decision.warms_up, decision.warning), (false, None));
         }

@@ -9,14 +9,14 @@ pub struct BatchSpec {
     /// Most requests in one batch. Progress and loss are counted in batches, so the default lies
     /// well under the API's limit.
     pub max_requests: u32,
-    /// Most bytes in one batch's body. The documented limit of 256 MB may be meant either way, so
-    /// the default keeps clear of both.
+    /// Most bytes in one batch's body. The documented limit of 256 MB is ambiguous, so the default
+    /// keeps clear of both.
     pub max_bytes: u64,
     /// Most requests in flight over all batches of the run: half of what the lowest tier lets an
     /// organisation queue.
     pub max_queued_requests: u64,
     /// How long a batch that may or may not have been created is looked for before it counts as not
-    /// created, in seconds. A batch shows in the list moments after it is created; the default
+    /// created, in seconds. A batch shows in the list seconds after it is created; the default
     /// leaves a wide margin.
     pub settle_seconds: u64,
 }

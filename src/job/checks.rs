@@ -7,8 +7,8 @@ use super::{Error, JobFile};
 /// Reads bytes as a job file and panics where a promise is broken.
 ///
 /// Promised for any input: the reader does not panic; an error names its place; a job that is
-/// accepted survives the way through JSON, by which a run compares it with the job it was planned
-/// from.
+/// accepted survives a round trip through JSON, by which a run compares it with the job it was
+/// planned from.
 ///
 /// # Panics
 /// Where one of these does not hold.

@@ -2,8 +2,8 @@
 //!
 //! In comes the text of the file; out goes a [`JobFile`] with the [`Job`], every value of the right
 //! type and in range, or an [`Error`] with the place in the file. Each section is defined by the
-//! room that reads it. Paths are relative to the folder of the file. An unknown key is an error that
-//! names the nearest known one: a setting that is silently ignored costs money.
+//! room that reads it. Paths are relative to the folder of the file. An unknown key is an error
+//! that names the nearest known one: a setting that is silently ignored costs money.
 //!
 //! To add a setting: a field in the room's own `…Spec`, its range in `values.rs`, and its line in
 //! `docs/job-file.md`.

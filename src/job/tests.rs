@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::*;
 
-pub(super) const SMALLEST: &str = "[job]\nname = \"a\"\n[source]\npath = \"a.csv\"\n[request]\nmodel = \
-                        \"claude-haiku-4-5\"\nmax_tokens = 10\nmessages = \
-                        [{ role = \"user\", text = \"{{ a }}\" }]\n[output]\npath = \
+pub(super) const SMALLEST: &str = "[job]\nname = \"a\"\n[source]\npath = \
+                        \"a.csv\"\n[request]\nmodel = \"claude-haiku-4-5\"\nmax_tokens = \
+                        10\nmessages = [{ role = \"user\", text = \"{{ a }}\" }]\n[output]\npath = \
                         \"b.parquet\"\n";
 
 fn parse(text: &str) -> Result<JobFile, Error> {

@@ -4,7 +4,7 @@
 //! they are read, and only their places are kept, in a table sorted by the hash of the id:
 //!
 //! ```text
-//!  slots     id: 128 bits of blake3 │ offset: u64 │ len: u32      32 bytes each, sorted by id; len 0: no line came;
+//!  slots     id: 128 bits of blake3 │ offset: u64 │ len: u32      32 bytes each, sorted by id; len 0: no line arrived;
 //!                                                                 len u32::MAX: it is too long to be read, offset says how long
 //!  repeats   the same, for second and later lines of an id; nearly always empty
 //! ```
@@ -36,7 +36,7 @@ pub struct LineCounts {
     pub duplicates: u64,
     /// Lines of an id that is not expected; kept out.
     pub foreign: u64,
-    /// Ids expected for which no line came.
+    /// Ids expected for which no line arrived.
     pub missing: u64,
     /// 1 if the last line has no end and is no whole JSON; kept out.
     pub torn: u64,
@@ -50,7 +50,7 @@ pub struct LineCounts {
 }
 
 impl LineCounts {
-    /// Whether exactly one line came for each id, and nothing else.
+    /// Whether exactly one line arrived for each id, and nothing else.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let LineCounts {
@@ -75,7 +75,7 @@ pub struct ResultIndex {
     repeats: Vec<IdSlot>,
 }
 
-/// Where a line stands in the scratch file.
+/// Where a line is in the scratch file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinePlace {
     offset: u64,
@@ -111,7 +111,7 @@ impl ResultIndex {
     /// Reads all result lines of an attempt.
     ///
     /// `expected` are the ids that were sent; `custom_id_of` finds the id of a line; `scratch` is
-    /// an empty file that nobody else uses, best one without a name, and takes the lines of
+    /// an empty file that nothing else uses, best one without a name, and takes the lines of
     /// expected ids.
     ///
     /// **Shape**: memory for 32 bytes an expected id and the longest line, at most
@@ -182,7 +182,8 @@ impl ResultIndex {
         Ok(table.finish())
     }
 
-    /// The lines of an id, in the order they came, usually one; `None` if the id was not expected.
+    /// The lines of an id, in the order they arrived, usually one; `None` if the id was not
+    /// expected.
     #[must_use]
     pub fn find(&self, custom_id: &str) -> Option<impl Iterator<Item = LinePlace> + use<'_>> {
         let id = hash(custom_id);
@@ -215,8 +216,8 @@ impl ResultIndex {
     }
 }
 
-/// An index in the making, fed with the bytes of a results file as they come, so that the file is
-/// read once: while it is downloaded, or while its hash is checked.
+/// An index that is being built, fed with the bytes of a results file as they arrive, so that the
+/// file is read once: while it is downloaded, or while its hash is checked.
 #[derive(Debug)]
 pub struct IndexBuilder {
     scratch: LineWriter,
@@ -314,7 +315,7 @@ impl IndexBuilder {
 #[derive(Debug)]
 struct LineTable {
     slots: Vec<IdSlot>,
-    /// Second and later lines of an id, in the order they came.
+    /// Second and later lines of an id, in the order they arrived.
     repeats: Vec<IdSlot>,
     counts: LineCounts,
     unreadable_end: Option<Vec<u8>>,
@@ -386,7 +387,7 @@ impl LineTable {
 
     /// Sorts what is found by id, and counts what is missing.
     fn finish(&mut self) -> LineCounts {
-        // A stable sort: the lines of an id stay in the order they came.
+        // A stable sort: the lines of an id stay in the order they arrived.
         self.repeats.sort_by_key(|slot| slot.id);
         self.counts.missing = self.slots.iter().filter(|slot| slot.len == 0).count() as u64;
         self.counts

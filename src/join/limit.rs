@@ -18,7 +18,7 @@ const LONGEST_LINE: u64 = 1 << 30;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ResultsExcess {
     /// Too many lines.
-    #[error("more than {lines} lines came for {requests} requests")]
+    #[error("more than {lines} lines were returned for {requests} requests")]
     Lines {
         /// As many as may come.
         lines: u64,
@@ -26,7 +26,7 @@ pub enum ResultsExcess {
         requests: u64,
     },
     /// Too many bytes.
-    #[error("more than {bytes} bytes came for {requests} requests")]
+    #[error("more than {bytes} bytes were returned for {requests} requests")]
     Bytes {
         /// As many as may come.
         bytes: u64,
@@ -41,7 +41,7 @@ pub enum ResultsExcess {
     },
 }
 
-/// Watches a stream of results on its way.
+/// Checks a stream of results while it is read.
 #[derive(Debug, Clone)]
 pub struct ResultsLimit {
     requests: u64,
@@ -62,7 +62,7 @@ impl ResultsLimit {
         }
     }
 
-    /// Counts bytes that came.
+    /// Counts bytes received.
     ///
     /// # Errors
     /// [`ResultsExcess`], when they are more than results can be.

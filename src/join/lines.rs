@@ -1,4 +1,4 @@
-//! The bytes of a results file → its lines, in chunks as they come.
+//! The bytes of a results file → its lines, in chunks as they arrive.
 
 use super::Error;
 
@@ -17,16 +17,16 @@ pub(super) struct ResultLine<'l> {
     pub(super) too_long: Option<u64>,
 }
 
-/// Splits bytes into lines. A line that comes in one chunk is handed on without a copy.
+/// Splits bytes into lines. A line that comes in one chunk is passed on without a copy.
 #[derive(Debug)]
 pub(super) struct LineSplitter {
     /// Longest line that is kept whole, without its line feed.
     most: u64,
-    /// The line under way, as far as it is kept.
+    /// The current line, as far as it is kept.
     line: Vec<u8>,
-    /// Bytes of the line under way.
+    /// Bytes of the current line.
     bytes: u64,
-    /// Lines handed on.
+    /// Lines passed on.
     pub(super) lines: u64,
 }
 
@@ -40,7 +40,7 @@ impl LineSplitter {
         }
     }
 
-    /// Takes the next bytes, and hands on each line that ends in them.
+    /// Takes the next bytes, and passes on each line that ends in them.
     pub(super) fn push(
         &mut self,
         mut bytes: &[u8],
@@ -65,7 +65,7 @@ impl LineSplitter {
         Ok(())
     }
 
-    /// Hands on what follows the last line feed, if anything does.
+    /// Passes on what follows the last line feed, if anything does.
     pub(super) fn finish(
         mut self,
         mut each: impl FnMut(ResultLine<'_>) -> Result<(), Error>,

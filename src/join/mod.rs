@@ -5,16 +5,16 @@
 //!   {"custom_id":"b",…}  ───────────────▶  a → -      b → 0,312    c → 312,290
 //!   {"custom_id":"c",…}                         ▲
 //!                                               │ one read for each row
-//!  the piece's rows, in input order   a  b  c ──┴──▶ Joiner::row ──▶ JoinedRow, JoinedRow, …
+//!  the batch's rows, in input order   a  b  c ──┴──▶ Joiner::row ──▶ JoinedRow, JoinedRow, …
 //! ```
 //!
-//! In come a piece's rows in order and, for each attempt that sent some of them, a [`ResultIndex`]
+//! In come a batch's rows in order and, for each attempt that sent some of them, a [`ResultIndex`]
 //! over its result lines. Out comes one [`JoinedRow`] a row, with its status and its answer.
 //!
 //! Promises: rows in = rows out; a line is joined by its custom_id and the id is compared again
 //! when the line is read, so two rows are never mixed up; a row without a line is there, as
 //! missing; foreign, repeated, torn and unreadable lines are counted and never taken for an answer,
-//! and none of them stops the join. Memory: 32 bytes for each id of a piece and one result line of
+//! and none of them stops the join. Memory: 32 bytes for each id of a batch and one result line of
 //! at most 64 MiB.
 //!
 //! **Which attempt counts.** The last one whose answer succeeded (and fits the schema), else the
@@ -22,8 +22,8 @@
 //! billed, and [`Totals`] adds them all up.
 //!
 //! **What a row cost** is the sum over its attempts, and unknown where it is unknown of one of them
-//! (no line came, or its usage cannot be read). The sums of the bill hold what is known of such a
-//! row, so that they are the sums over batches; the bill tells how many requests are unknown.
+//! (no line arrived, or its usage cannot be read). The sums of the bill hold what is known of such
+//! a row, so that they are the sums over batches; the bill counts the unknown requests.
 //!
 //! This room knows no wire format: how to read a line is handed in.
 
@@ -94,26 +94,26 @@ pub struct RequestRow<'r> {
     pub tag: Option<&'r str>,
 }
 
-/// The result lines of one attempt at a piece.
+/// The result lines of one attempt at a planned batch.
 #[derive(Debug)]
 pub struct AttemptResults {
     /// Which attempt, from 1.
     pub attempt: u32,
     /// The provider's id of the batch.
     pub batch_id: Arc<str>,
-    /// The lines, by id. The ids it was told to expect are those that the attempt sent.
+    /// The lines, by id. It expects the ids that the attempt sent.
     pub index: ResultIndex,
 }
 
-/// What came back for a row in one attempt.
+/// What was returned for a row in one attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
     /// Which attempt, from 1.
     pub attempt: u32,
     /// The provider's id of the batch.
     pub batch_id: Arc<str>,
-    /// What came back; [`Status::Invalid`] where the answer does not become columns,
-    /// [`Status::Missing`] where no line came.
+    /// What was returned; [`Status::Invalid`] where the answer does not become columns,
+    /// [`Status::Missing`] where no line arrived.
     pub outcome: Outcome,
 }
 
@@ -122,7 +122,7 @@ pub struct Attempt {
 pub struct JoinedRow<'r> {
     /// The request.
     pub request: RequestRow<'r>,
-    /// What became of the row.
+    /// The result of the row.
     pub status: Status,
     /// Every attempt that sent the row, the first one first.
     pub attempts: Vec<Attempt>,
@@ -176,9 +176,9 @@ impl JoinedRow<'_> {
     }
 }
 
-/// Joins the rows of one piece, one after the other.
+/// Joins the rows of one planned batch, one after the other.
 ///
-/// `parse` reads a result line: its custom_id, and the outcome as far as the line alone tells it.
+/// `parse` reads a result line: its custom_id, and the outcome as far as the line alone shows it.
 #[derive(Debug)]
 pub struct Joiner<'a, P> {
     attempts: Vec<AttemptResults>,
@@ -194,8 +194,8 @@ where
     P: for<'l> Fn(&'l [u8]) -> Result<(Cow<'l, str>, Outcome), E>,
     E: Display,
 {
-    /// A joiner for a piece: its attempts (in any order), and how answers become columns if they
-    /// do.
+    /// A joiner for a planned batch: its attempts (in any order), and how answers become columns if
+    /// they do.
     pub fn new(
         mut attempts: Vec<AttemptResults>,
         answer: Option<&'a Answers>,
@@ -280,7 +280,7 @@ where
         is_whole.then_some(known)
     }
 
-    /// What the rows joined so far come to.
+    /// The sums over the rows joined so far.
     #[must_use]
     pub fn totals(&self) -> &Totals {
         &self.totals
@@ -378,7 +378,7 @@ fn too_long(place: LinePlace) -> String {
     let bytes = place.too_long().unwrap_or_default();
     format!(
         "its result line has {bytes} bytes, and at most {MAX_LINE_BYTES} are read; it is kept in \
-         the results as it came"
+         the results as received"
     )
 }
 

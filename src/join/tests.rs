@@ -261,7 +261,7 @@ fn takes_the_first_line_that_succeeded_where_there_are_several() {
 }
 
 #[test]
-fn tells_missing_unreadable_and_unsent_rows_apart() {
+fn distinguishes_missing_unreadable_and_unsent_rows() {
     let lines = "{\"id\":\"b\",broken}\n{\"id\":\"d\"}\n";
     let mut joiner = Joiner::new(vec![attempt(1, lines, &["a", "b", "d"])], None, parse);
     let unsent = RequestRow {
@@ -509,7 +509,7 @@ fn a_line_that_is_too_long_is_its_rows_fault_alone() {
     );
     let expected = format!(
         "its result line has {} bytes, and at most 67108864 are read; it is kept in the results as \
-         it came",
+         received",
         long.len()
     );
     assert_eq!(rows[0].error(), Some(expected.as_str()));

@@ -20,7 +20,7 @@ pub struct Totals {
     pub empty: u64,
     /// Tokens of *all* attempts, those that did not count too, by what decides the price.
     pub usages: Vec<(UsageKey, Usage)>,
-    /// What all attempts cost; empty where no prices were at hand.
+    /// What all attempts cost; empty where no prices were available.
     #[serde(default)]
     pub bill: Bill,
 }
@@ -37,7 +37,7 @@ pub struct UsageKey {
 }
 
 impl Totals {
-    /// Adds the totals of another piece.
+    /// Adds the totals of another batch.
     pub fn merge(&mut self, other: &Totals) {
         self.rows += other.rows;
         self.empty += other.empty;

@@ -8,8 +8,8 @@
 //!
 //! The plan says which batches are followed by a checkpoint; how a checkpoint was judged is in the
 //! journal, as [`Verdict`]s. A batch whose rows come after a checkpoint that is not open is not
-//! sent; batches that take the place of the first one (halves of it, rows of it that are sent
-//! again) come before it.
+//! sent; batches that replace the first one (halves of it, rows of it that are sent again) come
+//! before it.
 
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ pub enum Verdict {
     TimedOut,
     /// The results are not good enough to send the rest.
     Stopped,
-    /// A person wants the rest to be sent nevertheless.
+    /// The user overruled it: the rest is sent.
     Overruled,
     /// The journal was lost: whether the checkpoint was open is unknown, so it is judged again.
     Rescued,

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A reader of this version ignores fields it does not know, and refuses events and versions it
-//! does not know. Reasons are objects (`reasons.rs`); the sentences of earlier versions are read too.
+//! does not know. Reasons are objects (`reasons.rs`); the sentences of earlier versions are read
+//! too.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,7 +36,8 @@ pub enum Event {
         /// Which try this is for its rows: 2 or more.
         attempt: u32,
         /// Its spool file.
-        piece: SpooledBatch,
+        #[serde(rename = "piece")]
+        spooled: SpooledBatch,
         /// What its requests have in common, where that is not the plan's head.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         head: Option<HeadFile>,
@@ -104,7 +106,7 @@ pub enum Event {
         batch: u32,
         /// Until when it was looked for.
         checked_until: Timestamp,
-        /// Whether a person decided so, whom nothing found could contradict.
+        /// Whether the user decided so, and nothing that was found contradicted it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         by_person: bool,
     },
@@ -116,7 +118,7 @@ pub enum Event {
         /// The spool files of the new batches, with the next free numbers.
         into: Vec<SpooledBatch>,
     },
-    /// A person canceled the run before the batch was sent; it stays unsent.
+    /// The user canceled the run before the batch was sent; it stays unsent.
     Withdrawn {
         /// The batch.
         batch: u32,
@@ -136,7 +138,7 @@ pub enum Event {
         counts: Counts,
     },
     /// The batch, or its results, was not found after the time for which results are kept. Several
-    /// of these, well apart, are needed before its results are given up.
+    /// of these, far apart, are needed before its results count as lost.
     NotFound {
         /// The batch.
         batch: u32,
@@ -193,7 +195,7 @@ pub enum Event {
         /// Rows by status.
         by_status: BTreeMap<Status, u64>,
     },
-    /// A person gave the run up. Nothing is sent after it; what was sent can still be fetched.
+    /// The user abandoned the run. Nothing is sent after it; what was sent can still be fetched.
     Abandoned {
         /// Why.
         reason: AbandonReason,
@@ -240,7 +242,7 @@ pub struct JournalEntry {
     pub event: Event,
 }
 
-/// The parts of a line that tell whether the rest can be read.
+/// The parts of a line that determine whether the rest can be read.
 #[derive(Deserialize)]
 struct Version {
     v: u32,

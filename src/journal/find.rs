@@ -1,7 +1,7 @@
 //! The runs in a folder of runs.
 //!
 //! A run that cannot be read is listed with its problem and counts as unfinished: batches of it may
-//! be under way, and passing it over could mean to pay for them again.
+//! be in flight, and skipping the run could pay for them again.
 
 use std::cmp::Reverse;
 use std::fs;
@@ -60,10 +60,10 @@ pub fn all_runs(state: &Path) -> Result<Vec<RunSummary>, Error> {
 }
 
 /// The newest unfinished run of a job, of the kind asked for: a run on the simulator in the process
-/// is never taken for one that goes over a connection, nor the other way round.
+/// is never confused with one that uses a connection.
 ///
 /// # Errors
-/// When the folder cannot be read, or a run in the way cannot: it may have batches under way.
+/// When the folder cannot be read, or a run that could match cannot: it may have batches in flight.
 pub fn latest_unfinished(
     state: &Path,
     job_name: &str,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, RunDir, cannot};
 
-/// Who works on a run.
+/// The process that works on a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// The machine.
@@ -30,7 +30,7 @@ impl Owner {
     /// program.
     #[must_use]
     pub fn this_process(started: Timestamp) -> Owner {
-        let told = || {
+        let from_environment = || {
             std::env::var("HOSTNAME")
                 .or_else(|_| std::env::var("COMPUTERNAME"))
                 .ok()
@@ -40,7 +40,7 @@ impl Owner {
             .map(|name| name.trim().to_owned());
         Owner {
             host: host
-                .or_else(told)
+                .or_else(from_environment)
                 .unwrap_or_else(|| "this machine".to_owned()),
             pid: std::process::id(),
             started,
@@ -79,7 +79,7 @@ impl Lock {
     }
 
     /// Takes the lock of all runs of a job, for the time in which a run is looked for or a new one
-    /// planned: two processes that began at the same moment would both find none, and both send
+    /// planned: two processes that started at the same time would both find none, and both send
     /// everything.
     ///
     /// # Errors

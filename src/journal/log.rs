@@ -1,8 +1,8 @@
 //! The log on disk: read as a whole, written a line at a time.
 //!
-//! Each line is on disk before the caller goes on, so at most one line is ever under way. A file
-//! that ends in half a line is what a crash leaves: what that line was to record had not been
-//! acted upon, or is looked up again. Anything else is damage.
+//! Each line is on disk before the caller continues, so at most one line is ever incomplete. A file
+//! that ends in half a line is what a crash leaves: what that line was to record had not been acted
+//! upon, or is looked up again. Anything else is damage.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -21,7 +21,7 @@ pub enum LineFault {
     /// It is not JSON, or not of this shape.
     #[error(transparent)]
     Shape(#[from] serde_json::Error),
-    /// It holds NUL bytes, as a disk leaves them after a power cut.
+    /// It holds NUL bytes, as a disk leaves them after a power failure.
     #[error("it holds NUL bytes")]
     NulBytes,
     /// It was written by another version.
@@ -49,7 +49,7 @@ struct JournalHeader {
     nonce: Nonce,
 }
 
-/// The part of the first line that tells whether the rest can be read.
+/// The part of the first line that determines whether the rest can be read.
 #[derive(Deserialize)]
 struct Version {
     journal: u32,
@@ -64,7 +64,7 @@ pub struct JournalHistory {
     pub entries: Vec<JournalEntry>,
 }
 
-/// A journal that is written. Whoever opens it holds the run's lock.
+/// A journal that is written. The writer holds the run's lock.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
@@ -121,7 +121,7 @@ impl Journal {
             .zip(events)
             .map(|(seq, (at, event))| JournalEntry::new(seq, at, event))
             .collect();
-        State::from_events(&plan.pieces, &plan.checkpoints, &entries).map_err(|source| {
+        State::from_events(&plan.batches, &plan.checkpoints, &entries).map_err(|source| {
             Error::Impossible {
                 path: path.clone(),
                 source,
@@ -135,7 +135,8 @@ impl Journal {
     /// its end is passed over.
     ///
     /// # Errors
-    /// When it cannot be read, belongs to another run, or contains an impossible sequence of events.
+    /// When it cannot be read, belongs to another run, or contains an impossible sequence of
+    /// events.
     pub fn read(path: &Path, plan: &Plan) -> Result<JournalHistory, Error> {
         JournalReader::of(path, plan).map(|reading| reading.history)
     }
@@ -170,7 +171,7 @@ impl Journal {
         Journal {
             path: path.to_path_buf(),
             appender,
-            state: State::new(&plan.pieces, &plan.checkpoints),
+            state: State::new(&plan.batches, &plan.checkpoints),
             is_broken: false,
         }
     }
@@ -240,7 +241,7 @@ impl JournalReader {
         check_header(header, plan).map_err(at_line(1))?;
 
         let mut history = JournalHistory {
-            state: State::new(&plan.pieces, &plan.checkpoints),
+            state: State::new(&plan.batches, &plan.checkpoints),
             entries: Vec::new(),
         };
         for (number, line) in lines {

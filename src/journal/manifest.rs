@@ -70,7 +70,7 @@ pub struct Manifest {
     pub created_at: Timestamp,
     /// When this summary was written.
     pub updated_at: Timestamp,
-    /// What a person should know.
+    /// What the user should know.
     pub notes: Vec<RunNote>,
 }
 

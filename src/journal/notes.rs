@@ -1,4 +1,4 @@
-//! What a person should know about a run, and what to do next, as data.
+//! What the user should know about a run, and what to do next, as data.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{DoubtReason, LossReason};
 use crate::join::LineCounts;
 
-/// Something that a person should know about a run, and that does not stop it.
+/// Something that the user should know about a run, and that does not stop it.
 ///
 /// It is stored in the manifest as an object with its `kind`; a sentence of an earlier version is
 /// read as [`RunNote::Other`].
@@ -39,7 +39,7 @@ pub enum RunNote {
         /// Why, each reason once.
         reasons: Vec<DoubtReason>,
     },
-    /// Whether other files of the run know of batches that the journal does not cannot be told.
+    /// Whether other files of the run name batches that the journal lacks could not be checked.
     Unchecked {
         /// Why, with its causes.
         error: String,
@@ -125,7 +125,7 @@ pub enum NextAction {
     Collect {
         /// The run's folder.
         run: PathBuf,
-        /// Whether the run was given up, so that only what was sent before is fetched.
+        /// Whether the run was abandoned, so that only what was sent before is fetched.
         abandoned: bool,
     },
     /// Look at the first results, then send the rest or cancel the run.

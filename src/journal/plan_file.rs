@@ -63,7 +63,8 @@ pub struct Plan {
     /// What all requests have in common.
     pub head: HeadFile,
     /// The batches, numbered from 1 without gaps.
-    pub pieces: Vec<SpooledBatch>,
+    #[serde(rename = "pieces")]
+    pub batches: Vec<SpooledBatch>,
     /// The batches that must be back before those after them are sent, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[serde(rename = "gates")]
@@ -77,14 +78,14 @@ pub struct Plan {
     pub limits: Limits,
     /// The output that the job names. A trial is written beside it.
     pub output: PathBuf,
-    /// Whether it was typed beside the job which of its rows to take: then it is a trial, whatever
-    /// comes of it.
+    /// Whether the rows to take were set on the command line: then it is a trial, whatever comes of
+    /// it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub narrowed: bool,
     /// What it was expected to cost, and the date of the prices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
-    /// Most that the run may cost, as it was typed.
+    /// Most that the run may cost, as set on the command line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<Money>,
     /// Where the run was planned; set when the plan is written.
@@ -116,7 +117,7 @@ pub struct SourceFile {
     pub path: String,
     /// Its size.
     pub bytes: u64,
-    /// When it was changed last, where the store tells.
+    /// When it was last modified, where the store reports it.
     pub modified: Option<Timestamp>,
 }
 
@@ -144,7 +145,7 @@ pub struct PlanCounts {
     pub filtered: u64,
 }
 
-/// The part that tells whether the rest can be read.
+/// The part that determines whether the rest can be read.
 #[derive(Deserialize)]
 struct Version {
     format: u32,
@@ -217,22 +218,22 @@ impl Plan {
                 what,
             })
         };
-        if let Some((number, piece)) = (1..)
-            .zip(&self.pieces)
-            .find(|(number, piece)| piece.number != *number)
+        if let Some((number, batch)) = (1..)
+            .zip(&self.batches)
+            .find(|(number, batch)| batch.number != *number)
         {
-            return contradiction(format!("batch {} stands in place {number}", piece.number));
+            return contradiction(format!("batch {} stands in place {number}", batch.number));
         }
         let mut first = self.checkpoints.iter().map(|checkpoint| checkpoint.batch);
         if !self.checkpoints.is_sorted_by(|a, b| a.batch < b.batch)
-            || first.any(|batch| batch == 0 || batch as usize > self.pieces.len())
+            || first.any(|batch| batch == 0 || batch as usize > self.batches.len())
         {
             return contradiction(
                 "a checkpoint follows a batch that is not one of the first".to_owned(),
             );
         }
-        let sums = self.pieces.iter().fold((0, 0), |(rows, requests), piece| {
-            (rows + piece.rows, requests + u64::from(piece.requests))
+        let sums = self.batches.iter().fold((0, 0), |(rows, requests), batch| {
+            (rows + batch.rows, requests + u64::from(batch.requests))
         });
         if sums != (self.counts.rows, self.counts.requests) {
             let PlanCounts { rows, requests, .. } = self.counts;

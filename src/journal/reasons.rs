@@ -29,7 +29,7 @@ pub enum DoubtReason {
     Listed {
         /// The listed batch.
         id: BatchId,
-        /// Why its results do not tell whose it is.
+        /// Why its results do not identify its owner.
         unproven: Unproven,
     },
     /// Its results are on disk, and the journal has no record of the call.
@@ -49,7 +49,7 @@ pub enum DoubtReason {
     Other(String),
 }
 
-/// Why a listed batch cannot be told from another by its results.
+/// Why a listed batch cannot be distinguished from another by its results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unproven {
@@ -98,12 +98,12 @@ pub enum LossReason {
     Other(String),
 }
 
-/// Why a run was given up.
+/// Why a run was abandoned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AbandonReason {
-    /// A person asked for it.
+    /// The user asked for it.
     Requested,
     /// The job was changed before anything was sent, and is planned again.
     JobChanged,
@@ -117,7 +117,7 @@ pub enum AbandonReason {
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum VerdictReason {
-    /// A person wants the rest to be sent, whatever the first rows show.
+    /// The user overruled the checkpoint: the rest is sent whatever the first rows show.
     Overruled,
     /// The first batch has not ended in time, so the rest is sent without it.
     NotEnded {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Error, HeadFile, Journal, Lock, Owner, Plan, RunNote, cannot};
 use crate::durable;
 
-/// What the folder of a plan in the making is called, after the run's id.
+/// What the folder of a unfinished plan is called, after the run's id.
 const PLANNING: &str = ".planning";
 
 /// The folder of a run.
@@ -45,7 +45,7 @@ impl RunDir {
         match (run.plan().is_file(), run.journal().is_file()) {
             (true, true) => {}
             (true, false) => {
-                return lacks("its `journal.jsonl`, which tells what was sent, is missing");
+                return lacks("its `journal.jsonl`, which records what was sent, is missing");
             }
             (false, true) => return lacks("its `plan.json` is missing"),
             (false, false) => return lacks("it has neither `plan.json` nor `journal.jsonl`"),
@@ -115,10 +115,10 @@ impl RunDir {
         self.path.join("spool")
     }
 
-    /// The spool file of a piece.
+    /// The spool file of a planned batch.
     #[must_use]
-    pub fn spool_file(&self, piece: u32) -> PathBuf {
-        self.spool().join(spool_name(piece))
+    pub fn spool_file(&self, batch: u32) -> PathBuf {
+        self.spool().join(spool_name(batch))
     }
 
     /// The folder of raw results.
@@ -181,17 +181,17 @@ impl RunDir {
     }
 }
 
-/// The name of a piece's spool file in the folder of spool files.
+/// The name of a batch's spool file in the folder of spool files.
 #[must_use]
-pub fn spool_name(piece: u32) -> String {
-    format!("{piece:05}.parquet")
+pub fn spool_name(batch: u32) -> String {
+    format!("{batch:05}.parquet")
 }
 
 /// The file in the folder of spool files that keeps the columns of the output where a run has no
-/// rows, and so no piece.
+/// rows, and so no batch.
 pub const COLUMNS_NAME: &str = "columns.parquet";
 
-/// Whether the folder is that of a run, be it damaged. Plans in the making are none.
+/// Whether the folder is that of a run, be it damaged. Unfinished plans do not count.
 ///
 /// One that has lost both its plan and its journal is known by its other files: what it sent would
 /// else be paid again.
@@ -212,7 +212,7 @@ fn is_planning(path: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().ends_with(PLANNING))
 }
 
-/// A run in the making, under a name that is not its own yet.
+/// An unfinished run, under a name that is not its own yet.
 ///
 /// Dropped without [`Planning::finish`], it leaves nothing behind.
 #[derive(Debug)]
@@ -226,7 +226,8 @@ impl Planning {
     /// Begins the run that will be the folder `path`.
     ///
     /// # Errors
-    /// When something is there already, somebody else is planning it, or the folder cannot be made.
+    /// When something is there already, another process is planning it, or the folder cannot be
+    /// made.
     pub fn begin(path: &Path, owner: &Owner) -> Result<Planning, Error> {
         let run = RunDir {
             path: path.to_path_buf(),
@@ -305,8 +306,7 @@ impl Drop for Planning {
     }
 }
 
-/// Removes plans in the making that nobody works on any more from a folder of runs, as a crash
-/// leaves them.
+/// Removes unfinished plans that no process works on from a folder of runs, as a crash leaves them.
 ///
 /// # Errors
 /// When one cannot be removed.
@@ -344,8 +344,8 @@ fn remove_if_abandoned(making: &RunDir) -> Result<(), Error> {
     remove_lock_last(making).map_err(cannot("remove", &making.path))
 }
 
-/// Removes a plan in the making. Its lock goes last: ended in between, what is left can still be
-/// told from what somebody works on.
+/// Removes an unfinished plan. Its lock is removed last: if interrupted, the remains can still be
+/// distinguished from a plan in use.
 fn remove_lock_last(making: &RunDir) -> io::Result<()> {
     for entry in fs::read_dir(&making.path)? {
         let path = entry?.path();

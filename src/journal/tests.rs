@@ -29,7 +29,7 @@ fn owner() -> Owner {
     }
 }
 
-fn piece(number: u32) -> SpooledBatch {
+fn spooled(number: u32) -> SpooledBatch {
     SpooledBatch {
         number,
         rows: 3,
@@ -69,7 +69,7 @@ fn plan(run: &str, created_at: Timestamp) -> Plan {
         provider: crate::provider::DEFAULT_PROVIDER.to_owned(),
         origin: "https://api.example".to_owned(),
         head: HeadFile::describe(None, HEAD),
-        pieces: vec![piece(1), piece(2)],
+        batches: vec![spooled(1), spooled(2)],
         counts: PlanCounts {
             rows: 6,
             requests: 4,
@@ -203,7 +203,7 @@ fn whole_story() -> Vec<Event> {
         Event::Added {
             batch: 3,
             attempt: 2,
-            piece: piece(3),
+            spooled: spooled(3),
             head: Some(HeadFile::describe(Some(3), b"x")),
         },
         intent(3),
@@ -224,7 +224,7 @@ fn whole_story() -> Vec<Event> {
 }
 
 /// A run with a journal of everything that can happen.
-fn told() -> (Work, RunDir, Plan) {
+fn run_with_history() -> (Work, RunDir, Plan) {
     let work = Work::new();
     let (run, plan, _lock) = work.make("a", at(0));
     let (mut journal, notes) = Journal::open(&run.journal(), &plan).unwrap();
@@ -289,7 +289,7 @@ fn leaves_nothing_behind_when_the_plan_does_not_hold_together() {
         let planning = Planning::begin(&work.job().join("a"), &owner()).unwrap();
         let mut plan = plan("a", at(0));
         plan.counts.rows = rows;
-        plan.pieces[0].number = first;
+        plan.batches[0].number = first;
         assert!(matches!(
             planning.finish(plan, HEAD),
             Err(Error::Contradiction { .. })
@@ -329,7 +329,7 @@ fn clears_away_what_a_crash_left_of_a_plan() {
 #[test]
 fn keeps_everything_private() {
     use std::os::unix::fs::PermissionsExt as _;
-    let (work, run, plan) = told();
+    let (work, run, plan) = run_with_history();
     run.write_head(Some(3), b"x").unwrap();
     manifest(&plan).write(&run).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -472,7 +472,7 @@ fn refuses_folders_that_are_no_whole_runs() {
 }
 
 #[test]
-fn tells_a_moved_run_from_a_copied_one() {
+fn distinguishes_a_moved_run_from_a_copied_one() {
     let work = Work::new();
     let (run, plan, _lock) = work.make("a", at(0));
     let elsewhere = work.0.path().join("elsewhere");
@@ -506,7 +506,7 @@ fn refuses_a_head_that_was_altered() {
 
 #[test]
 fn gives_back_every_event_as_it_was() {
-    let (_work, run, plan) = told();
+    let (_work, run, plan) = run_with_history();
     let history = Journal::read(&run.journal(), &plan).unwrap();
     let events: Vec<Event> = history
         .entries
@@ -538,7 +538,7 @@ fn gives_back_every_event_as_it_was() {
 
 #[test]
 fn takes_every_beginning_of_a_journal() {
-    let (_work, run, plan) = told();
+    let (_work, run, plan) = run_with_history();
     let whole = fs::read(run.journal()).unwrap();
     let header = whole.iter().position(|byte| *byte == b'\n').unwrap();
     for length in 0..=header {
@@ -598,8 +598,8 @@ fn takes_every_beginning_of_a_journal() {
 }
 
 #[test]
-fn drops_nul_bytes_only_where_a_line_was_under_way() {
-    let (_work, run, plan) = told();
+fn drops_nul_bytes_only_in_an_incomplete_line() {
+    let (_work, run, plan) = run_with_history();
     let whole = fs::read(run.journal()).unwrap();
     let header = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     fs::write(run.journal(), [&whole[..header], &[0; 300]].concat()).unwrap();
@@ -616,7 +616,7 @@ fn drops_nul_bytes_only_where_a_line_was_under_way() {
 
 #[test]
 fn names_file_and_line_of_a_damaged_journal() {
-    let (_work, run, plan) = told();
+    let (_work, run, plan) = run_with_history();
     let whole = fs::read_to_string(run.journal()).unwrap();
     let lines: Vec<&str> = whole.lines().collect();
     let replaced = |line: usize, text: &str| {
@@ -712,7 +712,7 @@ fn refuses_an_impossible_event_before_it_is_written() {
 #[cfg(target_os = "linux")]
 #[test]
 fn takes_nothing_more_once_a_write_has_failed() {
-    let (_work, run, plan) = told();
+    let (_work, run, plan) = run_with_history();
     let full = run.path().join("full");
     std::os::unix::fs::symlink("/dev/full", &full).unwrap();
     let mut journal = Journal::onto(&full, &plan);
@@ -837,7 +837,7 @@ fn finds_runs_newest_first_and_the_unfinished_one() {
             .to_string()
             .contains("`plan.json` is missing")
     );
-    // Without its journal too, its spool tells that it was a run.
+    // Without its journal too, its spool shows that it was a run.
     fs::remove_file(z.journal()).unwrap();
     assert!(
         latest()
@@ -855,7 +855,7 @@ fn finds_runs_newest_first_and_the_unfinished_one() {
 
 #[test]
 fn never_takes_a_journal_with_a_damaged_byte_for_an_empty_one() {
-    let (_work, run, plan) = told();
+    let (_work, run, plan) = run_with_history();
     let whole = fs::read(run.journal()).unwrap();
     let events = whole_story().len() as u64;
     for place in (0..whole.len()).step_by(5).chain([whole.len() - 1]) {

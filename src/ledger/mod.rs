@@ -20,7 +20,7 @@
 //! Simulated runs are counted apart from real ones.
 //!
 //! A row belongs to one batch for good: a batch that is reserved under a number whose row is
-//! billed, or was reserved by somebody else, is refused, since a copy of the run, or a journal that
+//! billed, or was reserved by another run, is refused, since a copy of the run, or a journal that
 //! lost its end, would else replace what was spent.
 //!
 //! The file is SQLite, so that other programs can read it. Every row has a checksum, and so do all
@@ -46,7 +46,7 @@ pub use store::Ledger;
 
 /// The ledger's name in the state directory.
 pub const FILE: &str = "ledger.sqlite";
-/// Version of the ledger. A newer one is refused; an older one would be brought up.
+/// Version of the ledger. A newer one is refused; an older one would be migrated.
 const VERSION: i64 = 1;
 
 /// What one batch cost, or is expected to.
@@ -103,8 +103,8 @@ impl LedgerEntry {
         }
     }
 
-    /// Whether a row is of another batch than one that is to take its place: what is billed stays
-    /// so, as what it is.
+    /// Whether a row is of another batch than one that is to replace it: what is billed stays so,
+    /// as what it is.
     fn is_another_than(&self, new: &LedgerEntry) -> bool {
         let is_same = self.reserved_at == new.reserved_at && self.requests == new.requests;
         match self.state {

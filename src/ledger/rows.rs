@@ -35,8 +35,8 @@ INSERT INTO seals VALUES (1, 0, '00000000000000000000000000000000000000000000000
 const COLUMNS: &str = "run, batch, job, model, simulated, requests, state, reserved, most, billed, \
     share, day, reserved_at, settled_at, seal";
 
-/// A checksum: 256 bits of blake3. That of all rows is the sum of theirs without carry (XOR), so that
-/// one row can be replaced in it without reading the others. The file calls it `seal`.
+/// A checksum: 256 bits of blake3. That of all rows is the sum of theirs without carry (XOR), so
+/// that one row can be replaced in it without reading the others. The file calls it `seal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct RowChecksum([u8; 32]);
 
@@ -57,7 +57,7 @@ impl RowChecksum {
             reserved_at,
             settled_at,
         } = entry;
-        // JSON tells where one field ends and the next begins.
+        // JSON separates the fields unambiguously.
         let fields = serde_json::json!([
             run,
             batch,

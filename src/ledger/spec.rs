@@ -37,7 +37,7 @@ pub enum OnLimit {
 }
 
 impl BudgetSpec {
-    /// The limits, with another one for the run where a person typed one: the lower of the two
+    /// The limits, with another one for the run where the user typed one: the lower of the two
     /// holds.
     #[must_use]
     pub fn limits(&self, typed: Option<Money>) -> BudgetLimits {
@@ -60,7 +60,7 @@ impl BudgetSpec {
 }
 
 /// An amount as text or as a number. A number with a point has been through floating point by now:
-/// who has the text it was written as takes the amount from there (see `job/budget.rs`).
+/// a caller that has the original text takes the amount from there (see `job/budget.rs`).
 fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Money>, D::Error> {
     deserializer.deserialize_any(AmountVisitor)
 }

@@ -233,9 +233,10 @@ impl Ledger {
     }
 
     fn check(&self) -> Result<(), Error> {
-        // One transaction: the rows and their checksums are of one moment, whoever writes meanwhile.
+        // One transaction: the rows and their checksums are consistent, whichever process writes
+        // meanwhile.
         let found = Transaction::new_unchecked(&self.db, TransactionBehavior::Deferred)
-            .and_then(|moment| find_edits(&moment));
+            .and_then(|transaction| find_edits(&transaction));
         match found.map_err(|e| error_of(e, &self.path))? {
             Some(edit) => Err(Error::Edited {
                 path: self.path.clone(),
@@ -267,7 +268,7 @@ fn other_than(
     }))
 }
 
-/// The day of a moment, in UTC.
+/// The day of a timestamp, in UTC.
 pub(super) fn day_of(at: Timestamp) -> Date {
     at.to_zoned(TimeZone::UTC).date()
 }
@@ -308,7 +309,7 @@ fn prepare(db: &mut Connection, path: &Path) -> Result<(), Error> {
     db.busy_timeout(PATIENCE).map_err(cannot)?;
     let (application, version) = db
         .transaction()
-        .and_then(|moment| marks(&moment))
+        .and_then(|transaction| marks(&transaction))
         .map_err(cannot)?;
     if (application, version) != (0, 0) {
         return match (application, version) {
@@ -361,8 +362,8 @@ fn durably(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "synchronous", "FULL")
 }
 
-/// Sets write-ahead logging, by which readers and a writer do not wait for each other. Two processes
-/// that set it at once do, and SQLite does not always wait by itself.
+/// Sets write-ahead logging, by which readers and a writer do not wait for each other. Two
+/// processes that set it at once do, and SQLite does not always wait by itself.
 fn with_log(db: &Connection) -> rusqlite::Result<()> {
     let begun = Instant::now();
     loop {

@@ -193,7 +193,7 @@ fn each_limit_counts_what_is_spent_and_what_is_reserved() {
     ] {
         assert_eq!(reserve(&ledger, &batch(run, 1, amount), &none, day), None);
     }
-    // b's batch came to 3 in the end, and one of c's was not made.
+    // b's batch cost 3 in the end, and one of c's was not made.
     ledger
         .settle(&entry(&ledger, "b-1", 1), cost("3"), at(NOON))
         .unwrap();

@@ -1,7 +1,7 @@
 //! What the bytes of a picture or document show.
 //!
-//! The kind is told by the first bytes alone. A picture's size stands in its header, and its end
-//! mark shows that it is complete; a PDF's pages are counted, for the limit and for the bill.
+//! The kind is detected from the first bytes alone. A picture's size stands in its header, and its
+//! end mark shows that it is complete; a PDF's pages are counted, for the limit and for the bill.
 
 use memchr::memmem;
 
@@ -26,7 +26,7 @@ pub struct Detected {
     pub pages: u32,
 }
 
-/// Tells of which kind bytes are, how large the picture or long the document is, and whether they
+/// Detects of which kind bytes are, how large the picture or long the document is, and whether they
 /// are complete.
 ///
 /// # Errors
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_kind_and_size_by_the_bytes() {
+    fn detects_kind_and_size_from_the_bytes() {
         for (bytes, kind) in [
             (png(640, 427), MediaKind::Png),
             (jpeg(640, 427), MediaKind::Jpeg),

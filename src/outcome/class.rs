@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `expired` | the batch's window closed first | no | twice |
 //! | `server_error` | the provider failed: `api_error`, `overloaded_error`, `timeout_error`, `rate_limit_error` | no | three times |
-//! | `missing` | no result line came, or one that cannot be read | perhaps | if the job says so |
+//! | `missing` | no result line arrived, or one that cannot be read | perhaps | if the job says so |
 //! | `truncated` | the answer was cut off | yes | if the job says so, with more tokens |
 //! | `invalid` | the answer does not fit the schema | yes | if the job says so |
 //! | `canceled` | canceled before it was processed | no | never; by hand |
@@ -174,9 +174,9 @@ impl Default for TruncatedSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub enum MoreTokens {
-    /// So many times what it had.
+    /// A multiple of its limit.
     Factor(u32),
-    /// So many.
+    /// This number.
     Fixed(u32),
 }
 

@@ -42,12 +42,12 @@ impl Wanted {
 pub struct Details {
     /// The text of the thinking; `None` where the model did not think, or the text was left out.
     pub thinking: Option<String>,
-    /// A JSON array: each text block that cites, with its citations as they came; `None` where
+    /// A JSON array: each text block that cites, with its citations as received; `None` where
     /// nothing is cited.
     pub citations: Option<String>,
     /// The calls of the job's own tools, in the order of the answer.
     pub tool_calls: Vec<ToolCall>,
-    /// The whole message as JSON, as it came.
+    /// The whole message as JSON, unchanged.
     pub message: Option<String>,
     /// What kind of refusal it is, such as `cyber`.
     pub refusal_category: Option<String>,
@@ -66,6 +66,6 @@ pub struct ToolCall {
     pub id: Option<String>,
     /// The tool's name.
     pub name: String,
-    /// The arguments as JSON, as they came.
+    /// The arguments as JSON, as received.
     pub input: String,
 }

@@ -1,8 +1,8 @@
-//! What came back for one request.
+//! What was returned for one request.
 //!
-//! A provider's result line becomes an [`Outcome`]: the API's own word, a [`Status`] that tells the
-//! truth about it, the text, and the [`Usage`] that will be billed. An outcome belongs to one
-//! request and one attempt.
+//! A provider's result line becomes an [`Outcome`]: the API's own word, a [`Status`] that says what
+//! it means, the text, and the [`Usage`] that will be billed. An outcome belongs to one request and
+//! one attempt.
 
 pub mod answer;
 #[cfg(any(test, fuzzing, feature = "fuzzing"))]
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use details::Details;
 pub use usage::{Iteration, TokenCounts, Usage};
 
-/// What became of a row. The words stand in the column `_rm_status`.
+/// The result of a row. The words stand in the column `_rm_status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -85,10 +85,10 @@ impl fmt::Display for Status {
     }
 }
 
-/// What came back for one request in one attempt.
+/// What was returned for one request in one attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// What became of the row, as far as the line alone tells it ([`Status::Invalid`] is decided
+    /// The result of the row, as far as the line alone shows it ([`Status::Invalid`] is decided
     /// against the schema later).
     pub status: Status,
     /// The API's own word: `succeeded`, `errored`, `canceled`, `expired`, or one that did not exist

@@ -23,7 +23,7 @@ pub struct Usage {
     pub cache_read_input_tokens: Option<u64>,
     /// Output tokens, thinking included.
     pub output_tokens: Option<u64>,
-    /// The part of the output tokens that was thinking, as far as the provider tells it.
+    /// The part of the output tokens that was thinking, if the provider reports it.
     pub thinking_tokens: Option<u64>,
     /// `batch`, `standard` or `priority`.
     pub service_tier: Option<String>,

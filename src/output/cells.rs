@@ -22,7 +22,7 @@ use super::writer::Cause;
 /// How values are formatted: a value that cannot be is an error, not an error message in a cell.
 const FORMAT: FormatOptions<'static> = FormatOptions::new().with_display_error(false);
 
-/// Checks that a column can be told as text.
+/// Checks that a column can be written as text.
 pub(super) fn check(field: &FieldRef) -> Result<(), Cause> {
     let column = new_null_array(field.data_type(), 1);
     make_encoder(field, &column, &encoder_options())?;
@@ -233,8 +233,7 @@ impl Encoder for QuotedText<'_> {
                 out.extend_from_slice(text.as_bytes());
                 out.push(b'"');
             }
-            // Not reached: what has no form as a time has one as a number. An encoder has no way to
-            // fail.
+            // Not reached: what has no form as a time has one as a number. An encoder cannot fail.
             Err(_) => out.extend_from_slice(b"null"),
         }
     }

@@ -59,8 +59,8 @@ pub(super) enum CellValue {
     Made(fn(&JoinedRow<'_>) -> Option<String>),
     /// US dollars, counted in millionths of a millionth.
     Money(fn(&JoinedRow<'_>) -> Option<i64>),
-    /// Whether the answers of the run come from the simulator: the same for all rows, so that a row says it
-    /// wherever it is copied to.
+    /// Whether the answers of the run come from the simulator: the same for all rows, so that a row
+    /// says it wherever it is copied to.
     Simulated,
 }
 

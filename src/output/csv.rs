@@ -1,8 +1,8 @@
 //! CSV and TSV: UTF-8, a header line, lines that end in a line feed.
 //!
 //! A cell is quoted when it must be (it holds the delimiter, a quote, a line end), and when it is
-//! an empty text: a null is nothing at all, so the two can be told apart by readers that care, this
-//! crate's own among them.
+//! an empty text: a null is nothing at all, so the two can be distinguished by readers that care,
+//! this crate's own among them.
 //!
 //! Where the job asks for it, a text that a spreadsheet would run as a formula gets a `'` before
 //! it, as OWASP advises: one that begins with `=`, `+`, `-`, `@`, a tab or a carriage return,
@@ -18,7 +18,7 @@ use super::cells::{self, CellText};
 use super::writer::{Cause, FormatWriter};
 use crate::durable::Pending;
 
-/// A CSV or TSV file on its way.
+/// A CSV or TSV file that is being written.
 pub(super) struct CsvFile {
     file: Pending,
     delimiter: u8,
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_formulas_from_numbers_and_text() {
+    fn distinguishes_formulas_from_numbers_and_text() {
         for text in [
             "=1+1",
             "+49 30 1234",

@@ -10,7 +10,7 @@ use super::OutputSchema;
 use super::writer::{Cause, FormatWriter};
 use crate::durable::Pending;
 
-/// An Arrow IPC file on its way.
+/// An Arrow IPC file that is being written.
 pub(super) struct IpcFile {
     writer: FileWriter<Pending>,
     schema: SchemaRef,

@@ -7,7 +7,7 @@ use super::cells;
 use super::writer::{Cause, FormatWriter};
 use crate::durable::Pending;
 
-/// A JSON Lines file on its way.
+/// A JSON Lines file that is being written.
 pub(super) struct JsonlFile {
     writer: Writer<Pending, LineDelimited>,
 }

@@ -17,9 +17,9 @@
 //!    complete. Whatever goes wrong, what was at the target stays as it was, and nothing is left
 //!    beside it.
 //!
-//! Promises: rows are written in the order they come, each once; input columns keep order, type and
-//! values. Memory: one batch, and in Parquet the encoded pages of one row group (65,536 rows or 64
-//! MiB, whatever is less).
+//! Promises: rows are written in the order they arrive, each once; input columns keep order, type
+//! and values. Memory: one batch, and in Parquet the encoded pages of one row group (65,536 rows or
+//! 64 MiB, whatever is less).
 //!
 //! What the formats keep:
 //!
@@ -74,8 +74,8 @@ pub use writer::{OutputSummary, OutputWriter};
 /// Why there is no output.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name of the output does not tell its format.
-    #[error("the name `{}` does not tell the format: `output.format` can, as one of {}", .path.display(), Format::words())]
+    /// The format cannot be derived from the name of the output.
+    #[error("the name `{}` has no known extension: set `output.format` to one of {}", .path.display(), Format::words())]
     Format {
         /// The output.
         path: PathBuf,
@@ -165,7 +165,7 @@ pub enum Error {
         /// The target.
         path: PathBuf,
     },
-    /// The target is a device, a pipe or a socket, which a finished file cannot take the place of.
+    /// The target is a device, a pipe or a socket, which a finished file cannot replace.
     #[error("the output `{}` is not an ordinary file", .path.display())]
     NotAFile {
         /// The target.

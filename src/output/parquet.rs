@@ -29,7 +29,7 @@ use crate::source::logical;
 /// writer holds.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
-/// A Parquet file on its way.
+/// A Parquet file that is being written.
 pub(super) struct ParquetFile {
     writer: ArrowWriter<Pending>,
 }

@@ -17,14 +17,14 @@ use super::Error;
 pub fn check_writable(path: &Path) -> Result<(), Error> {
     let target = target(path)?;
     let folder = nearest_folder(&target);
-    // A file without a name is the one test that tells everything: permissions, a read-only disk, a
-    // full one.
+    // A file without a name is the one test that covers everything: permissions, a read-only disk,
+    // a full one.
     tempfile::tempfile_in(&folder)
         .map(drop)
         .map_err(|source| Error::Place { folder, source })
 }
 
-/// A name beside an output for what must not take its place: `out.parquet` and `trial` make
+/// A name beside an output for what must not replace it: `out.parquet` and `trial` make
 /// `out.trial.parquet`.
 ///
 /// ```

@@ -16,7 +16,7 @@ use crate::template::nearest;
 pub struct OutputSpec {
     /// The file to write. Its folder is created if it does not exist.
     pub path: PathBuf,
-    /// The format; told by the file's name if left out.
+    /// The format; derived from the file's name if left out.
     #[serde(default)]
     pub format: Option<Format>,
     /// Which input columns go to the output.
@@ -46,7 +46,8 @@ pub struct OutputSpec {
     /// fifth more time.
     #[serde(default)]
     pub compression: Option<Compression>,
-    /// Whether the answers come from the simulator. That is a fact of the run, which no job can set.
+    /// Whether the answers come from the simulator. That is a fact of the run, which no job can
+    /// set.
     #[serde(skip)]
     pub simulated: bool,
 }
@@ -88,10 +89,10 @@ impl OutputSpec {
         self
     }
 
-    /// The format: as said, or as the file's name tells.
+    /// The format: as set, or derived from the file's name.
     ///
     /// # Errors
-    /// [`Error::Format`]; [`Error::NotSupported`] for a name that tells what is not written.
+    /// [`Error::Format`]; [`Error::NotSupported`] for a name of a format that is not written.
     pub fn format(&self) -> Result<Format, Error> {
         let format = self.format.or_else(|| Format::of(&self.path));
         format.ok_or_else(|| match Unsupported::of_name(&self.path) {
@@ -197,7 +198,7 @@ const EXTENSIONS: [(&str, Format); 11] = [
 ];
 
 impl Format {
-    /// The format a file's name tells by its extension, in any letter case.
+    /// The format of a file's extension, in any letter case.
     #[must_use]
     pub fn of(path: &Path) -> Option<Format> {
         let extension = path.extension()?.to_str()?;
@@ -219,7 +220,7 @@ impl Format {
         }
     }
 
-    /// Whether values are told as text, without types.
+    /// Whether values are written as text, without types.
     pub(super) fn is_text(self) -> bool {
         matches!(self, Format::Csv | Format::Tsv | Format::Jsonl)
     }

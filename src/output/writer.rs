@@ -1,4 +1,4 @@
-//! The file on its way: temporary name, batches, rename.
+//! The file that is being written: temporary name, batches, rename.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::durable::Pending;
 /// What a format's writer can stumble over.
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// A format's writer over the file on its way.
+/// A format's writer over the temporary file.
 pub(super) trait FormatWriter: Send {
     /// Writes a batch of the output's schema.
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Cause>;

@@ -7,8 +7,8 @@ use super::Distinct;
 
 /// The number of texts of a column that are classified.
 const MAX_CLASSIFIED: u64 = 10_000;
-/// The share of texts that must be of a kind for the column to be of that kind. All texts must be for
-/// numbers and booleans.
+/// The share of texts that must be of a kind for the column to be of that kind. All texts must be
+/// for numbers and booleans.
 const MIN_SHARE: f64 = 0.98;
 /// More distinct values than this are not a category.
 const MAX_CATEGORIES: u64 = 200;
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_look_like_what_a_person_would_say() {
+    fn detects_the_kind_a_user_would_name() {
         let cases: [(&[&str], Option<ValueKind>); 22] = [
             (&["1", "-20", "0"], Some(ValueKind::Integer)),
             (&["007", "291"], Some(ValueKind::Id)),

@@ -8,7 +8,7 @@
 //! **Memory** is bounded whatever the table: at most [`MAX_HASHES`] hashes for all columns together
 //! (about 70 MB) and [`MAX_DISTINCT`] for a column that is known not to be unique. A value of up to
 //! 15 bytes is its own hash, longer ones are hashed to 128 bits, so "unique" is exact. When the
-//! hashes are used up, the widest column is given up first: its uniqueness is then unknown.
+//! hashes are used up, the widest column is dropped first: its uniqueness is then unknown.
 //!
 //! Numbers, dates, booleans and text are profiled; for lists, structs, maps and binary only nulls
 //! are counted. To recognise another kind of text, add it to `kind.rs`.
@@ -35,8 +35,8 @@ pub struct Profile {
     pub rows: u64,
     /// The columns, in the table's order.
     pub columns: Vec<ColumnProfile>,
-    /// Pairs of columns (by position) that are unique only together, best first; empty where a column
-    /// is unique by itself.
+    /// Pairs of columns (by position) that are unique only together, best first; empty where a
+    /// column is unique by itself.
     pub unique_pairs: Vec<(usize, usize)>,
 }
 
@@ -57,8 +57,8 @@ pub struct ColumnProfile {
     pub unique: Uniqueness,
     /// The length of its texts; `None` where it has no text.
     pub characters: Option<Characters>,
-    /// Up to three different values, shortened. They are contents of the table: show them to its user
-    /// only.
+    /// Up to three different values, shortened. They are contents of the table: show them to its
+    /// user only.
     pub examples: Vec<String>,
     /// The kind of its values, where they have one in common.
     pub looks_like: Option<ValueKind>,
@@ -82,7 +82,7 @@ pub enum Uniqueness {
     Yes,
     /// A value occurs twice, or is null.
     No,
-    /// Too many values to tell, or a type whose values are not counted.
+    /// Too many values to decide, or a type whose values are not counted.
     Unknown,
 }
 

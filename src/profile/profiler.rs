@@ -143,8 +143,8 @@ impl Profiler {
         }
     }
 
-    /// The pairs of columns that may be a key together: short, without nulls, and each with duplicates
-    /// in the first rows. Columns with names like keys come first.
+    /// The pairs of columns that may be a key together: short, without nulls, and each with
+    /// duplicates in the first rows. Columns with names like keys come first.
     fn promising_pairs(&self) -> Vec<ColumnPair> {
         let mut columns: Vec<usize> = (0..self.columns.len())
             .filter(|&column| self.columns[column].can_be_paired())

@@ -332,7 +332,7 @@ fn read_csv(path: &std::path::Path) -> Vec<RecordBatch> {
 }
 
 #[test]
-fn suggests_for_the_samples_what_a_person_would() {
+fn suggests_what_a_user_would_choose_for_the_samples() {
     let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("sample_data");
     let cases: [(&str, &str, Option<&str>, &[&str]); 3] = [
         (

@@ -11,7 +11,7 @@ use super::files::FileApi;
 use super::{ApiError, BatchFormat, BatchId, Call, ModelInfo, Page, RemoteBatch};
 use crate::batch::{BatchBody, Limits};
 
-/// Bytes of a results file, as they come.
+/// Bytes of a results file, as they arrive.
 pub type ResultStream = Pin<Box<dyn Stream<Item = Result<Bytes, ApiError>> + Send>>;
 
 /// Which of the optional calls a provider has. The others end with
@@ -60,7 +60,7 @@ pub trait BatchApi: Send + Sync {
     fn origin(&self) -> String;
     /// Creates a batch. There is no idempotency: see [`Delivery`](super::Delivery).
     fn create(&self, body: Arc<dyn BatchBody>) -> BoxFuture<'_, Result<RemoteBatch, ApiError>>;
-    /// Looks at a batch.
+    /// Gets a batch.
     fn retrieve<'a>(&'a self, id: &'a BatchId) -> BoxFuture<'a, Result<RemoteBatch, ApiError>>;
     /// One page of all batches of the workspace, newest first; `limit` 1 to 1000, `after` from
     /// [`Page::last_id`].

@@ -19,7 +19,7 @@ pub enum Call {
     Message,
     CountTokens,
     Models,
-    /// A file goes to the file store. One that was lost on its way is sent again: it costs nothing.
+    /// A file goes to the file store. One that was lost in transit is sent again: it costs nothing.
     Upload,
     /// A file of the file store is described, listed or deleted.
     Files,
@@ -68,10 +68,10 @@ impl fmt::Display for Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
-    /// Certainly not: no connection, or the body never left in full, so that the provider cannot have read
-    /// a whole request.
+    /// Certainly not: no connection, or the body never left in full, so that the provider cannot
+    /// have read a whole request.
     NotSent,
-    /// Perhaps: it was on its way, or the answer was lost, or the answer was a server error.
+    /// Perhaps: it was in transit, or the answer was lost, or the answer was a server error.
     Unknown,
     /// The provider answered and refused it (4xx but 408, 409 and 499): it has had no effect.
     Refused,

@@ -15,7 +15,7 @@ const MAX_STEPS: u64 = 1_000;
 /// Checks the parser of result lines.
 ///
 /// # Panics
-/// If JSON with a `custom_id` gives no outcome, if the quick look at the `custom_id` disagrees with
+/// If JSON with a `custom_id` gives no outcome, if the quick scan of the `custom_id` disagrees with
 /// the whole reading, if details change the outcome, if a count is beyond what money can be
 /// calculated from, or if an error points outside of the line.
 pub fn check_result_line(line: &[u8]) {

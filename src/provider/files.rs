@@ -73,7 +73,7 @@ pub struct FilePage {
 pub trait FileApi: Send + Sync {
     /// Uploads a file, read from disk while it is sent.
     fn upload<'a>(&'a self, file: &'a NewFile) -> BoxFuture<'a, Result<RemoteFile, ApiError>>;
-    /// Looks at one file.
+    /// Gets one file.
     fn file<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<RemoteFile, ApiError>>;
     /// Looks for files by at most [`MAX_IDS`] ids; those that do not exist are left out.
     fn files<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<Vec<RemoteFile>, ApiError>>;

@@ -23,7 +23,7 @@ pub enum LineError {
         /// The first byte that is wrong, from 0.
         at: usize,
     },
-    /// It is not JSON; an empty or a cut line too.
+    /// It is not JSON; an empty or cut-off line too.
     #[error("the line is not JSON from byte {column}")]
     NotJson {
         /// Where it stops being JSON, from 1.
@@ -81,9 +81,9 @@ pub trait BatchFormat: fmt::Debug + Send + Sync {
     /// It has no custom_id. A line that has one always gives an outcome.
     fn result<'l>(&self, line: &'l [u8], wanted: Wanted) -> Result<ResultLine<'l>, LineError>;
     /// Whether the beginning of a line, up to 64 KiB, can be that of a result line. What a gateway
-    /// writes at the end of a stream that it cut is none.
+    /// writes at the end of a stream that it cut off is none.
     fn begins_result(&self, beginning: &[u8]) -> bool;
-    /// Whether a line that has no line feed is whole all the same. By default, if it is JSON.
+    /// Whether a line that has no line feed still counts as complete. By default, if it is JSON.
     fn is_whole(&self, line: &[u8]) -> bool {
         serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
     }
@@ -108,7 +108,7 @@ impl Default for Formats {
 }
 
 impl Formats {
-    /// The same, and one more. It takes the place of one with the same name.
+    /// The same, and one more. It replaces one with the same name.
     #[must_use]
     pub fn with(mut self, format: &'static dyn BatchFormat) -> Formats {
         self.0.retain(|other| other.name() != format.name());

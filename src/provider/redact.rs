@@ -1,9 +1,9 @@
 //! Secrets are kept out of what comes from the other side.
 //!
-//! A message is cleaned as a whole ([`redact`]). A body that is handed on as it comes, such as the
-//! results of a batch, is cleaned on its way ([`SecretFilter`]): a provider, or a gateway in front
-//! of it, that repeats the key in a result line would otherwise put it into the saved results, the
-//! output and whatever reads them. Everything else of a body stays as it came, byte for byte.
+//! A message is cleaned as a whole ([`redact`]). A body that is streamed, such as the results of a
+//! batch, is cleaned in transit ([`SecretFilter`]): a provider, or a gateway in front of it, that
+//! repeats the key in a result line would otherwise put it into the saved results, the output and
+//! whatever reads them. Everything else of a body stays as received, byte for byte.
 
 use std::fmt::Write as _;
 
@@ -62,13 +62,13 @@ fn redact(text: String, secret: &str) -> String {
 
 /// Replaces secrets in a body that comes piece by piece, also where one lies across two pieces.
 ///
-/// **Memory**: less than the longest secret is held back; a piece without any is handed on as it
+/// **Memory**: less than the longest secret is held back; a piece without any is passed on as it
 /// is.
 pub(super) struct SecretFilter(Vec<OneSecret>);
 
 struct OneSecret {
     finder: Finder<'static>,
-    /// The end of what came, which may be the beginning of the secret.
+    /// The end of what arrived, which may be the beginning of the secret.
     held: Vec<u8>,
 }
 
@@ -90,7 +90,7 @@ impl SecretFilter {
         )
     }
 
-    /// What can be handed on of what has come so far.
+    /// What can be passed on of what has come so far.
     pub(super) fn pass(&mut self, piece: Bytes) -> Bytes {
         self.0
             .iter_mut()

@@ -22,11 +22,11 @@ impl fmt::Display for BatchId {
 pub enum Processing {
     /// Being worked on.
     InProgress,
-    /// A cancel was asked for and is under way (one l, as on the wire).
+    /// A cancel was requested and is in progress (one l, as on the wire).
     Canceling,
     /// Over: every request has a result. Not the same as success.
     Ended,
-    /// A word that did not exist when this was written; treated as still under way.
+    /// A word that did not exist when this was written; treated as still in progress.
     #[serde(untagged)]
     Other(String),
 }

@@ -1,14 +1,14 @@
-//! The body of a create call on its way out.
+//! The body of a create call while it is uploaded.
 //!
 //! [`BatchBody`]'s pieces are produced on a thread that may block (they are read from disk and
 //! compressed) and handed to the connection through a short channel, so a body of any length takes
 //! about a megabyte of memory. The length is announced before, so the request carries
 //! `Content-Length`.
 //!
-//! The [`UploadProgress`] knows how much was handed out, and can stop the rest. That is what tells
-//! a body that cannot have arrived from one that may have: as long as the last piece is here,
-//! the provider does not have a whole request. The last piece is held back until the producer has said that nothing
-//! follows, so a body of the wrong length is never complete either.
+//! The [`UploadProgress`] knows how much was handed out, and can stop the rest. That distinguishes
+//! a body that cannot have arrived from one that may have: as long as the last piece is here, the
+//! provider does not have a whole request. The last piece is held back until the producer has said
+//! that nothing follows, so a body of the wrong length is never complete either.
 
 use std::io;
 use std::pin::Pin;
@@ -55,7 +55,7 @@ impl UploadProgress {
         }
     }
 
-    /// Stops the body for good, and says whether all of it had been handed out before.
+    /// Stops the body permanently, and says whether all of it had been handed out before.
     pub(super) fn stop(&self) -> bool {
         let mut state = self.lock();
         state.stopped = true;
@@ -115,7 +115,7 @@ impl Upload {
         let (sender, pieces) = mpsc::channel(PIECES_WAITING);
         tokio::task::spawn_blocking(move || {
             if let Err(error) = produce(&*body, announced, &sender) {
-                // Whoever dropped the receiver has no use for the error.
+                // A dropped receiver has no use for the error.
                 let _ = sender.blocking_send(Err(error));
             }
         });

@@ -157,7 +157,8 @@ impl Requests {
             is_open: prompt.is_open(),
         }
         .bytes();
-        // Hashed once: the head may be megabytes long, and each row's hash is over head and fragment.
+        // Hashed once: the head may be megabytes long, and each row's hash is over head and
+        // fragment.
         let mut head_hash = blake3::Hasher::new();
         head_hash.update(&head);
         let has_shared_messages = prompt.shared().iter().any(|block| block.role.is_some());
@@ -206,7 +207,7 @@ impl Requests {
     }
 
     /// What all requests share, in the order the model reads it: system blocks, then the blocks of
-    /// leading messages. Tools, which the model reads before, are not among them. A block is text
+    /// the first messages. Tools, which the model reads before, are not among them. A block is text
     /// or, where [`SharedBlock::media`] is not empty, a picture or document.
     #[must_use]
     pub fn shared_text(&self) -> &[SharedBlock] {

@@ -201,7 +201,7 @@ fn new_buckets(folder: &Path) -> io::Result<Vec<Bucket>> {
     (0..BUCKETS).map(|_| Bucket::new(folder)).collect()
 }
 
-/// Records on disk, in the order in which they came.
+/// Records on disk, in the order of their arrival.
 #[derive(Debug)]
 struct Bucket {
     file: BufWriter<File>,

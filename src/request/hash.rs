@@ -7,7 +7,7 @@ use std::fmt;
 pub struct RequestHash(pub u128);
 
 impl RequestHash {
-    /// The hash of a request made of a head and a fragment.
+    /// The hash of a request that consists of a head and a fragment.
     #[must_use]
     pub fn of(head: &[u8], fragment: &[u8]) -> RequestHash {
         let mut hasher = blake3::Hasher::new();

@@ -270,7 +270,7 @@ impl RowKey {
         hash128(&self.typed)
     }
 
-    /// The key as a person knows it: `tenant = "acme", ticket_id = "T-0042"`, or `row 17`. Long
+    /// The key as the user knows it: `tenant = "acme", ticket_id = "T-0042"`, or `row 17`. Long
     /// values are shortened.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -284,7 +284,7 @@ impl RowKey {
             .join(", ")
     }
 
-    /// The key's values alone, joined by a comma, as a person types them; bytes in hexadecimal
+    /// The key's values alone, joined by a comma, as the user types them; bytes in hexadecimal
     /// digits.
     #[must_use]
     pub fn plain(&self) -> String {
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_types_and_tuples_apart() {
+    fn distinguishes_types_and_tuples() {
         let columns = |a: &str, b: &str| {
             let batch = batch(vec![
                 ("a", Arc::new(StringArray::from(vec![a])) as ArrayRef),

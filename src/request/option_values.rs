@@ -1,8 +1,8 @@
 //! The values of parameters, checked before anything is sent.
 //!
 //! In comes a [`ParamValue`]; out goes the value as it is sent, short forms written out, or an
-//! error that names the fix. What a value may be is in the table of [`super::parameters`], which the
-//! simulator reads too.
+//! error that names the fix. What a value may be is in the table of [`super::parameters`], which
+//! the simulator reads too.
 
 use serde_json::{Map, Value, json};
 

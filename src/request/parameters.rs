@@ -33,7 +33,7 @@ use super::RequestSpec;
 pub(crate) struct Parameter {
     /// Its name on the wire.
     pub(crate) name: &'static str,
-    /// Who sets it in a batch.
+    /// Where it is set in a batch.
     pub(crate) owner: Owner,
     /// Whether `POST /v1/messages` accepts it.
     #[cfg_attr(
@@ -62,7 +62,7 @@ pub(crate) struct Parameter {
     pub(crate) per_row: Option<&'static str>,
 }
 
-/// Who sets a parameter in a batch.
+/// Where a parameter is set in a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Owner {
     /// The job, from a section of its own; `request.params` must not have it.
@@ -73,7 +73,7 @@ pub(crate) enum Owner {
     Keys,
     /// The job, by `request.params` alone.
     Params,
-    /// Nobody: a batch refuses it, or it is no parameter at all. Why, and the fix.
+    /// Not settable: a batch rejects it, or it is not a parameter. Holds the reason and the fix.
     Refused(&'static str, &'static str),
 }
 
@@ -565,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_a_misspelled_name_from_a_new_one() {
+    fn distinguishes_a_misspelled_name_from_a_new_one() {
         assert_eq!(meant("metdata").as_deref(), Some("metadata"));
         assert_eq!(meant("stop_sequence").as_deref(), Some("stop_sequences"));
         assert_eq!(meant("brand_new_thing"), None);

@@ -264,7 +264,7 @@ fn counts_the_cache_marks_of_tools() {
     };
     assert!(compile(&job("1h")).is_ok());
     let message = "system block 1 is cached for 1h behind tool `f`, which is cached for 5m; the \
-        API wants the longer life first";
+        API requires the longer life first";
     assert_eq!(compile(&job("5m")).unwrap_err().to_string(), message);
 }
 

@@ -1,4 +1,5 @@
-//! What is accepted and may not be meant: facts about the requests of a job, none of which stops it.
+//! What is accepted and may not be meant: facts about the requests of a job, none of which stops
+//! it.
 
 use serde::Serialize;
 

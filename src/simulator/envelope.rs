@@ -5,9 +5,9 @@
 //!               └────────── one element ──────┘   handed on as bytes; the rest is never kept
 //! ```
 //!
-//! [`Splitter`] is fed the body piece by piece and hands out whole elements; [`BatchElement::parse`]
-//! checks one of them. What is inside `params` is only required to be a JSON object here: the API
-//! looks at it after the batch was accepted.
+//! [`Splitter`] is fed the body piece by piece and hands out whole elements;
+//! [`BatchElement::parse`] checks one of them. What is inside `params` is only required to be a
+//! JSON object here: the API looks at it after the batch was accepted.
 //!
 //! Memory: the longest single element.
 

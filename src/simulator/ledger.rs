@@ -70,14 +70,14 @@ impl SimLedger {
     ///
     /// # Errors
     /// What the file system answers.
-    pub fn tally(folder: &Path) -> io::Result<BTreeMap<String, u64>> {
-        let mut tally = BTreeMap::new();
+    pub fn request_counts(folder: &Path) -> io::Result<BTreeMap<String, u64>> {
+        let mut counts = BTreeMap::new();
         for batch in SimLedger::read(folder)?.batches {
             for id in SimLedger::custom_ids(folder, &batch.id)? {
-                *tally.entry(id).or_default() += 1;
+                *counts.entry(id).or_default() += 1;
             }
         }
-        Ok(tally)
+        Ok(counts)
     }
 
     /// The hash of a set of custom_ids: blake3 over the sorted ids, each with a line feed after it,

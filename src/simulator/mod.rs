@@ -73,8 +73,7 @@ pub use running::{RunningSimulator, Simulator};
 
 pub use spec::{SimClock, SimSleep, SimulatorSpec};
 
-/// The header by which a client can tell, from any answer, that it does not speak with a real
-/// provider.
+/// The header that shows a client, in any answer, that it does not speak with a real provider.
 const HEADER: &str = crate::provider::anthropic::SIMULATOR_HEADER;
 
 /// The API version without sampling parameters.

@@ -87,7 +87,7 @@ impl WorkerSignals {
         self.woken.notify_one();
     }
 
-    /// Tells of every batch that ends from now on.
+    /// Reports every batch that ends from now on.
     pub(super) fn rounds(&self) -> watch::Receiver<Round> {
         self.rounds.subscribe()
     }

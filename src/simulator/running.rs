@@ -121,7 +121,7 @@ impl RunningSimulator {
     /// Stops: calls in progress may finish, a batch in processing is left as it was before. The
     /// folder is free afterwards.
     pub async fn stop(mut self) {
-        self.tell();
+        self.signal_stop();
         if let Some(mut server) = self.server.take()
             && tokio::time::timeout(STOP_TIMEOUT, &mut server)
                 .await
@@ -137,7 +137,7 @@ impl RunningSimulator {
         self.sim.store.release();
     }
 
-    fn tell(&self) {
+    fn signal_stop(&self) {
         self.sim.stopping.store(true, Ordering::SeqCst);
         self.stop.send_replace(true);
         // The worker may be waiting for the next look at the clock.
@@ -147,6 +147,6 @@ impl RunningSimulator {
 
 impl Drop for RunningSimulator {
     fn drop(&mut self) {
-        self.tell();
+        self.signal_stop();
     }
 }

@@ -66,8 +66,8 @@ impl SimulatorSpec {
         }
     }
 
-    /// Runs by a clock that the caller moves: waits go through `sleep`, which moves the clock, and a
-    /// batch whose processing time is over has ended at the next call. No real time passes.
+    /// Runs by a clock that the caller moves: waits go through `sleep`, which moves the clock, and
+    /// a batch whose processing time is over has ended at the next call. No real time passes.
     #[must_use]
     pub fn with_manual_time(self, sleep: SimSleep) -> SimulatorSpec {
         SimulatorSpec {

@@ -678,7 +678,7 @@ async fn the_ledger_knows_every_row_that_was_accepted() {
     );
     let ids = ["r2", "r0", "r1"].map(str::to_owned);
     assert_eq!(ledger.batches[0].ids_blake3, SimLedger::fingerprint(ids));
-    assert_eq!(SimLedger::tally(bench.folder()).unwrap()["r1"], 2);
+    assert_eq!(SimLedger::request_counts(bench.folder()).unwrap()["r1"], 2);
     let over_http = bench.get("/_sim/ledger").await;
     assert_eq!(over_http["batches"][1]["requests"], 2);
     assert_eq!(over_http["calls"]["create"], 2);
@@ -833,7 +833,7 @@ async fn a_results_stream_can_be_cut_cleanly_or_abruptly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_and_batches_meet_their_fates() {
+async fn rows_and_batches_get_their_faults() {
     let bench = TestServer::with_faults(
         "[[rows]]\noutcome = 'errored'\nids = ['r1']\nerror_type = 'overloaded_error'\n\
          [[rows]]\noutcome = 'expired'\nids = ['r2']\n\
@@ -867,7 +867,7 @@ async fn rows_and_batches_meet_their_fates() {
     assert_eq!(
         bench.get(&again).await["request_counts"]["succeeded"],
         5,
-        "another try heals what can be healed"
+        "another try fixes what can be fixed"
     );
 }
 

@@ -9,8 +9,8 @@ use crate::catalog::Tokenizer;
 pub(super) const PER_REQUEST: u64 = 4;
 /// Tokens that every message costs beside its blocks.
 pub(super) const PER_MESSAGE: u64 = 3;
-/// Tokens of the hidden prompt that tells the model about its tools.
-/// Source: figures around 290 to 590 by model in the provider's documentation of August 2026.
+/// Tokens of the hidden prompt that describes the tools to the model. Source: figures around 290 to
+/// 590 by model in the provider's documentation of August 2026.
 pub(super) const TOOL_PROMPT: u64 = 350;
 
 /// Thousandths of a token a character costs.

@@ -50,8 +50,8 @@ pub(crate) fn convert(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Conv
     }
 }
 
-/// The type with an offset instead of the zone name `UTC`: arrow is built without the rules of named
-/// zones.
+/// The type with an offset instead of the zone name `UTC`: arrow is built without the rules of
+/// named zones.
 fn without_zone(to: &DataType) -> DataType {
     match to {
         DataType::Timestamp(unit, Some(zone)) if zone.as_ref() == "UTC" => {

@@ -43,8 +43,8 @@ pub(super) struct JsonColumn {
     pub(super) is_mixed: bool,
 }
 
-/// Finds the columns of all files, in the order in which they first appear, and returns a warning for
-/// each column that is read as text although it holds other values.
+/// Finds the columns of all files, in the order in which they first appear, and returns a warning
+/// for each column that is read as text although it holds other values.
 pub(super) fn infer(
     inputs: &[Arc<Input>],
     encoding: Option<&'static Encoding>,
@@ -250,8 +250,8 @@ enum JsonType {
 }
 
 impl JsonType {
-    /// Adds a value, which must be valid JSON. Returns the reason if the column, or a part of it, is
-    /// read as text from now on.
+    /// Adds a value, which must be valid JSON. Returns the reason if the column, or a part of it,
+    /// is read as text from now on.
     fn add(&mut self, raw: &str, depth: usize) -> serde_json::Result<Option<TextReason>> {
         if *self == JsonType::Mixed {
             return Ok(None);
@@ -260,8 +260,8 @@ impl JsonType {
             Some(b'n') => None,
             Some(b't' | b'f') => self.merge(JsonType::Bool),
             Some(b'"') => {
-                // A lone surrogate is valid JSON by its grammar, but cannot be text: reading it as a
-                // string gives the error.
+                // A lone surrogate is valid JSON by its grammar, but cannot be text: reading it as
+                // a string gives the error.
                 if raw.contains("\\ud") || raw.contains("\\uD") {
                     serde_json::from_str::<String>(raw)?;
                 }

@@ -6,8 +6,8 @@
 //!   batch   FFFFFFFF │ length │ header: rows, length of the body │ body
 //! ```
 //!
-//! IpcRows are counted from the headers before anything is read, so that a stream that breaks off is
-//! noticed; for the same reason a stream must have its end mark, which the format leaves to the
+//! IpcRows are counted from the headers before anything is read, so that a stream that breaks off
+//! is noticed; for the same reason a stream must have its end mark, which the format leaves to the
 //! writer. A batch of the file is in memory as a whole while its rows are handed out in smaller
 //! ones.
 

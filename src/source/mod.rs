@@ -2,7 +2,7 @@
 //! input.
 //!
 //! What comes in is the `[source]` section of a job; what goes out is record batches with the
-//! position of each row. The order is that of the files and their rows. On the way:
+//! position of each row. The order is that of the files and their rows. The steps:
 //!
 //! ```text
 //!   files ── read ──▶ derive ──▶ where ──▶ limit ──▶ batches of at most 8192 rows, about 16 MiB
@@ -18,8 +18,8 @@
 //! error, no number is rounded. A scan ends only where the file ends: an unterminated quote, a
 //! truncated stream or a damaged row group is an error, not a shorter table.
 //!
-//! To add a format: a module with an iterator over [`scan::FileBatch`], a variant in [`Format`], and
-//! an arm each in `columns.rs` and in `ReadOptions`.
+//! To add a format: a module with an iterator over [`scan::FileBatch`], a variant in [`Format`],
+//! and an arm each in `columns.rs` and in `ReadOptions`.
 
 mod bytes;
 #[cfg(any(test, fuzzing, feature = "fuzzing"))]
@@ -229,8 +229,8 @@ impl Source {
         &self.warnings
     }
 
-    /// The folder to which paths in cells are relative: the one that the paths of the source have in
-    /// common, whichever files exist.
+    /// The folder to which paths in cells are relative: the one that the paths of the source have
+    /// in common, whichever files exist.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -251,8 +251,8 @@ impl Source {
         self.table.check_readable(names.iter().map(String::as_str))
     }
 
-    /// Starts a pass over the rows. `projection` names the columns to return, in any order; they are
-    /// in the order of the schema.
+    /// Starts a pass over the rows. `projection` names the columns to return, in any order; they
+    /// are in the order of the schema.
     ///
     /// Only columns that are returned or read by an expression are decoded.
     ///

@@ -43,8 +43,8 @@ pub(super) fn excludes(bound: &Bound, least: &dyn Array, greatest: &dyn Array, i
         }
         BoundValue::Text(value) => {
             let (least, greatest) = (text(least, i), text(greatest, i));
-            // Writers truncate long texts. An upper bound that was truncated without being raised is
-            // below the values that begin with it.
+            // Writers truncate long texts. An upper bound that was truncated without being raised
+            // is below the values that begin with it.
             let cut = greatest
                 .as_ref()
                 .is_some_and(|greatest| value.starts_with(greatest.as_str()));

@@ -247,8 +247,8 @@ impl Scan {
         })
     }
 
-    /// The bounds on values as they are in the file: statistics are about these, not about values of
-    /// another type or of expressions.
+    /// The bounds on values as they are in the file: statistics are about these, not about values
+    /// of another type or of expressions.
     fn bounds_of_file(&self) -> Vec<Bound> {
         let in_file = |bound: &&Bound| {
             self.table

@@ -22,8 +22,8 @@ pub struct SourceSpec {
     /// before itself. A doubled quotation mark is read with and without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escape: Option<char>,
-    /// Whether the first record of a CSV file names the columns; by default it does. Without a header
-    /// the columns are `column_1`, `column_2` and so on.
+    /// Whether the first record of a CSV file names the columns; by default it does. Without a
+    /// header the columns are `column_1`, `column_2` and so on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
     /// The names of a CSV file's columns, in place of those of its header: for columns whose names
@@ -37,8 +37,8 @@ pub struct SourceSpec {
     /// The number of lines of each CSV file that are skipped before the header.
     #[serde(skip_serializing_if = "is_default")]
     pub skip_lines: u64,
-    /// The decimal separator of numbers in a CSV file: `.` (the default) or `,`. It applies to columns
-    /// for which `columns` sets a type of such numbers.
+    /// The decimal separator of numbers in a CSV file: `.` (the default) or `,`. It applies to
+    /// columns for which `columns` sets a type of such numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decimal: Option<char>,
     /// The encoding of a text file by its web label (`latin1`, `windows-1252`, `shift_jis`,
@@ -228,8 +228,8 @@ pub enum Compression {
     Zstd,
 }
 
-/// What an empty cell of a CSV file is. CSV cannot tell a missing value from an empty text; a
-/// quoted empty cell counts as empty.
+/// What an empty cell of a CSV file is. CSV cannot distinguish a missing value from an empty text;
+/// a quoted empty cell counts as empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EmptyCells {

@@ -99,8 +99,8 @@ pub fn type_name(data_type: &DataType) -> String {
     }
 }
 
-/// Whether a column may have these types in two files of a source: the same type, or the same values
-/// in another memory layout.
+/// Whether a column may have these types in two files of a source: the same type, or the same
+/// values in another memory layout.
 pub(super) fn are_compatible(a: &DataType, b: &DataType) -> bool {
     let is_text =
         |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);

@@ -31,7 +31,7 @@ impl fmt::Display for Unsupported {
             Unsupported::Spreadsheet => f.write_str("a spreadsheet"),
             Unsupported::Archive => f.write_str("an archive"),
             Unsupported::Compression => {
-                f.write_str("compressed in another way than gzip or Zstandard")
+                f.write_str("compressed with another format than gzip or Zstandard")
             }
             Unsupported::Other(kind) => f.write_str(kind),
         }

@@ -82,7 +82,8 @@ impl EngineContext<'_> {
             .map(drop)
     }
 
-    /// Rejects an operand of `AND`, `OR` or `NOT` that is not boolean: polars would combine its bits.
+    /// Rejects an operand of `AND`, `OR` or `NOT` that is not boolean: polars would combine its
+    /// bits.
     pub(super) fn check_condition(&self, sql: &str, empty: &DataFrame) -> Result<(), Error> {
         match self
             .checked(|| evaluate(&plan(sql, empty)?, empty))?
@@ -139,8 +140,8 @@ pub(super) fn invalid(reason: String) -> PolarsError {
     PolarsError::InvalidOperation(reason.into())
 }
 
-/// Calls `act` on a large stack of its own: polars' translator takes tens of kilobytes for each level
-/// of an expression.
+/// Calls `act` on a large stack of its own: polars' translator takes tens of kilobytes for each
+/// level of an expression.
 ///
 /// `None` where it panics or no thread can be had.
 pub(super) fn with_room<T: Send>(act: impl FnOnce() -> T + Send) -> Option<T> {

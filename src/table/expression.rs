@@ -185,8 +185,8 @@ impl Expression {
         &self.inner.data_type
     }
 
-    /// Simple comparisons that are all true where the expression is true, for skipping row groups by
-    /// their statistics.
+    /// Simple comparisons that are all true where the expression is true, for skipping row groups
+    /// by their statistics.
     ///
     /// Conservative: anything but `column op literal`, joined by `AND`, contributes nothing, nor
     /// does a column whose statistics could mislead (32-bit floats, decimals, dates, and lower
@@ -245,8 +245,8 @@ impl Expression {
         self.fitted(values, rows)
     }
 
-    /// Evaluates rows in slices so short that intermediate results are bounded: halves the rows until
-    /// the estimate for a slice is small enough.
+    /// Evaluates rows in slices so short that intermediate results are bounded: halves the rows
+    /// until the estimate for a slice is small enough.
     fn evaluate_bounded(
         &self,
         expr: &Expr,

@@ -109,7 +109,8 @@ struct SizeEstimator<'a> {
 }
 
 impl SizeEstimator<'_> {
-    /// Visits parts in the order of [`each`], so that the lengths in `pads` are used in the order of
+    /// Visits parts in the order of [`each`], so that the lengths in `pads` are used in the order
+    /// of
     /// [`pad_lengths`]: an expression before the expressions in it.
     fn cell(&mut self, expr: &Expr) -> u64 {
         let length = self.pad_length(expr);

@@ -2,7 +2,7 @@
 //!
 //! polars translates the SQL, but it takes more than we promise: aggregates, windows, subqueries,
 //! functions that make rows. So the text is parsed here first, with the parser that polars uses,
-//! and only the kinds of expression and the functions listed below may go on.
+//! and only the kinds of expression and the functions listed below are allowed.
 
 use std::ops::ControlFlow;
 

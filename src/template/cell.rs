@@ -1,6 +1,6 @@
 //! One cell of a table, whatever Arrow type its column has.
 //!
-//! [`cell`] looks through dictionaries and run ends and gives what stands there as one of few
+//! [`cell`] looks through dictionaries and run ends and gives what exists there as one of few
 //! kinds; templates and row keys both start from it, so that a cell reads the same in a prompt and
 //! in a key.
 
@@ -280,8 +280,8 @@ pub(crate) fn unknown_zone(data_type: &DataType) -> Option<&str> {
     })
 }
 
-/// Whether a prompt can show values of a type as they are: neither bytes nor times of a zone that is
-/// not known on this machine, at any depth.
+/// Whether a prompt can show values of a type as they are: neither bytes nor times of a zone that
+/// is not known on this machine, at any depth.
 #[must_use]
 pub fn can_be_shown(data_type: &DataType) -> bool {
     let is_bytes =

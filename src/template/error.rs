@@ -83,7 +83,7 @@ pub enum Error {
         /// All columns of the source.
         columns: Vec<String>,
     },
-    /// A part of the prompt is made of a column that the source does not have.
+    /// A part of the prompt is built from a column that the source does not have.
     #[error("{part} reads the column `{name}`, which the input does not have; it has {}", listed(.columns))]
     NoColumn {
         /// Which part.

@@ -1,7 +1,7 @@
 //! What a template names, found without rendering it: variables, columns, filters, tests, and the
 //! templates it loads.
 //!
-//! The engine tells which variables a template leaves undeclared, but not what it reads through
+//! The engine reports which variables a template leaves undeclared, but not what it reads through
 //! `row["x"]`, nor which other templates it loads, and it overlooks a column in
 //! `{% set x = x|trim %}`. So the engine's own syntax tree is walked here. The names found are a
 //! *superset* of what the template can read: a name too many costs the reading of a column, a

@@ -1226,7 +1226,7 @@ fn counts_cache_marks_and_their_order() {
         ),
         (
             vec![OneHour, FiveMinutes, OneHour],
-            "block 3 is cached for 1h behind block 2, which is cached for 5m; the API wants the \
+            "block 3 is cached for 1h behind block 2, which is cached for 5m; the API requires the \
              longer life first",
         ),
     ] {

@@ -1,4 +1,4 @@
-//! What a person should know about the templates of a job, although they work.
+//! What the user should know about the templates of a job, although they work.
 
 use serde::Serialize;
 

@@ -180,7 +180,7 @@ fn parses_paid_answers_again() {
         .expect(5);
     work.rowmill(&["export", "job.toml"])
         .expect(2)
-        .says("is not finished: not all of its answers are there");
+        .says("is not finished: not all of its results are collected");
     sim.settle();
     work.rowmill_at(&sim.url(), &["collect", "job.toml"])
         .expect(3);

@@ -519,8 +519,8 @@ fn a_ledger_that_was_edited_or_is_newer_stops_everything_before_it_is_sent() {
     assert_eq!(bench.sent().len(), 3, "only the first run was sent");
 }
 
-/// A run of a job in a fresh folder that ends like a process that crashes when it is about to do its
-/// n-th act, and whether it came to that.
+/// A run of a job in a fresh folder that ends like a process that crashes when it is about to do
+/// its n-th act, and whether it came to that.
 fn crash_at(n: u32, job: &dyn Fn() -> Workdir, faults: &str) -> (Bench, bool) {
     let bench = Bench::with(job(), faults, Duration::ZERO);
     let job = bench.job();
@@ -532,8 +532,8 @@ fn crash_at(n: u32, job: &dyn Fn() -> Workdir, faults: &str) -> (Bench, bool) {
     (bench, was_ended)
 }
 
-/// Ends a run at its n-th act, for every n from `first` on, and runs it to its end; then checks what
-/// is left. Gives the number of acts.
+/// Ends a run at its n-th act, for every n from `first` on, and runs it to its end; then checks
+/// what is left. Gives the number of acts.
 fn for_every_act(
     first: u32,
     job: &dyn Fn() -> Workdir,

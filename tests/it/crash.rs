@@ -1,9 +1,9 @@
 //! A run is ended at its n-th durable write or network act, for every n, and the same call is made
-//! again: the output is that of an undisturbed run, every row was accepted once, and nothing is left
-//! behind, and the ledger holds what the run cost. Runs with a budget are in `budget.rs`.
+//! again: the output is that of an undisturbed run, every row was accepted once, and nothing is
+//! left behind, and the ledger holds what the run cost. Runs with a budget are in `budget.rs`.
 //!
-//! The crash is one of a thread of this process, so that no time passes and thousands of acts can be
-//! tried. One test ends the process itself, as proof that both are alike; it also covers what is
+//! The crash is one of a thread of this process, so that no time passes and thousands of acts can
+//! be tried. One test ends the process itself, as proof that both are alike; it also covers what is
 //! different there: no destructor removes files on their way, and spool files are acts too.
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! The fault matrix: each fault of the simulator, with how the run ends, the statuses and the ledger
-//! it must lead to.
+//! The fault matrix: each fault of the simulator, with how the run ends, the statuses and the
+//! ledger it must lead to.
 
 use std::collections::BTreeMap;
 use std::process::Command;

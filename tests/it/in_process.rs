@@ -413,7 +413,7 @@ impl Bench {
 
 fn accepted(folder: &Path) -> std::collections::BTreeMap<String, u64> {
     let mut rows = std::collections::BTreeMap::new();
-    for (id, times) in SimLedger::tally(folder).expect("the ledger") {
+    for (id, times) in SimLedger::request_counts(folder).expect("the ledger") {
         let (_, key) = id.split_once('-').expect("a nonce and a key");
         *rows.entry(key.to_owned()).or_default() += times;
     }

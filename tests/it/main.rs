@@ -1,5 +1,5 @@
-//! All integration tests in one binary, one file per subject: each test binary links the table engine
-//! again.
+//! All integration tests in one binary, one file per subject: each test binary links the table
+//! engine again.
 //!
 //! A test that installs something or takes minutes is `#[ignore]`d, with the reason; one that needs
 //! something that a machine may lack asks `unmet_needs` first, which counts it as skipped.

@@ -354,7 +354,7 @@ fn status_lists_a_run_that_it_cannot_read() {
     fs::remove_file(work.path(&journal)).unwrap();
     work.rowmill(&["status"])
         .expect(2)
-        .says("`journal.jsonl`, which tells what was sent, is missing");
+        .says("`journal.jsonl`, which records what was sent, is missing");
     // A plan that is gone hides neither kind of run.
     let plan = work
         .files()

@@ -2,11 +2,12 @@
 //! parameters and tools are those of the catalog and the checks.
 //!
 //! The facts of the SDK are in `tests/data/sdk_facts.json`, with which the tables of parameters and
-//! tools are compared offline; here the file is compared with the release it was written from. `ROWMILL_BLESS=1 cargo test --test it sdk_types -- --ignored` writes it again,
-//! after the version in [`PACKAGES`] was raised.
+//! tools are compared offline; here the file is compared with the release it was written from.
+//! `ROWMILL_BLESS=1 cargo test --test it sdk_types -- --ignored` writes it again, after the version
+//! in [`PACKAGES`] was raised.
 //!
-//! The two tests that need the SDK are ignored by default, because they install it from PyPI, into a
-//! virtual environment under the target directory. The CI workflow runs them.
+//! The two tests that need the SDK are ignored by default, because they install it from PyPI, into
+//! a virtual environment under the target directory. The CI workflow runs them.
 
 use std::fmt::Write as _;
 use std::fs;

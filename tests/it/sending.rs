@@ -526,8 +526,8 @@ fn the_binary_says_what_is_sent_and_what_is_not() {
             says: &["not these", "the other batches continue"],
         },
         Spoken {
-            faults: "[[calls]]\non = 'list'\nfrom = 2\ndo = 'reset_before'\n[[batches]]\nextra_seconds = \
-                3600",
+            faults: "[[calls]]\non = 'list'\nfrom = 2\ndo = \
+                'reset_before'\n[[batches]]\nextra_seconds = 3600",
             job: "",
             args: &["run", "job.toml", "--deadline", "3s"],
             code: 5,

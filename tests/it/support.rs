@@ -391,7 +391,7 @@ impl Sim {
     /// How often each row was accepted, by its key: what follows the nonce in its custom_id.
     pub(crate) fn accepted(&self) -> BTreeMap<String, u64> {
         let mut rows = BTreeMap::new();
-        for (id, times) in SimLedger::tally(self.folder.path()).expect("the ledger") {
+        for (id, times) in SimLedger::request_counts(self.folder.path()).expect("the ledger") {
             let (_, key) = id.split_once('-').expect("a nonce and a key");
             *rows.entry(key.to_owned()).or_default() += times;
         }

@@ -23,8 +23,8 @@ fn usage(json: &str) -> String {
     format!("[[rows]]\noutcome = 'replaced'\nshare = 1.0\nusage = '''{json}'''\n")
 }
 
-/// The documentation's own example: 203,000 in and 4,500 out are due, and the top level names 23,000
-/// and 1,000.
+/// The documentation's own example: 203,000 in and 4,500 out are due, and the top level names
+/// 23,000 and 1,000.
 const COMPACTED: &str = r#"{"input_tokens":23000,"output_tokens":1000,
     "cache_read_input_tokens":0,"cache_creation_input_tokens":0,"service_tier":"batch","iterations":[
     {"type":"compaction","input_tokens":180000,"output_tokens":3500},

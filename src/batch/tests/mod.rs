@@ -980,7 +980,7 @@ fn with_estimate(first: u64) -> SpoolRows {
     builder.finish_without_columns()
 }
 
-/// Writes a piece again as the version before did, which kept no estimates.
+/// Rewrites a spool file as the version before did, which kept no estimates.
 fn write_without_estimates(path: &Path) {
     use parquet::arrow::ArrowWriter;
     use parquet::file::metadata::KeyValue;

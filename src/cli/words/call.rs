@@ -19,7 +19,8 @@ pub(crate) fn message(error: &Error) -> Option<String> {
                 ),
                 SampleConflict::Calibration => (
                     "--calibrate",
-                    "calibration selects rows from all requests, and a sample renders only some rows",
+                    "calibration selects rows from all requests, and a sample renders only some \
+                     rows",
                 ),
             };
             format!("`--sample` cannot be used together with `{option}`: {why}")

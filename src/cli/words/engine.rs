@@ -226,7 +226,8 @@ pub(crate) fn note(note: &StepNote) -> String {
             batch,
             by_person: true,
         } => format!(
-            "batch {batch} is sent again, as requested; if it was created before, it is billed twice"
+            "batch {batch} is sent again, as requested; if it was created before, it is billed \
+             twice"
         ),
         StepNote::SentAgain { batch, .. } => format!(
             "batch {batch} was not created: the provider lists no batch of its size; it is sent \
@@ -626,8 +627,8 @@ pub(crate) fn cache_verdict(report: &SharedReport) -> Vec<String> {
 fn cache_split(by: CacheSplit) -> &'static str {
     match by {
         CacheSplit::Model => {
-            "rows choose their model, and each model has a cache of its own, with a shortest prefix \
-             of its own"
+            "rows choose their model, and each model has a cache of its own, with a shortest \
+             prefix of its own"
         }
         CacheSplit::Effort => {
             "rows choose their effort, which is part of what is cached: shared messages have an \

@@ -442,7 +442,8 @@ mod tests {
     #[test]
     fn explains_a_warm_up_with_its_figures() {
         let figures = "$0.6995 for 1,000 requests with a warm-up (98% of them read), $3.92 without \
-                       ($0.69 to $7.15 at 98% to 30%), $5.00 without a mark, which pays from 52.7% on";
+                       ($0.69 to $7.15 at 98% to 30%), $5.00 without a mark, which pays from 52.7% \
+                       on";
         for (reason, warms_up, words) in [
             (
                 CacheReason::WorthTheWait,
@@ -462,7 +463,8 @@ mod tests {
                     min_saving: dollars("0.01"),
                 },
                 false,
-                "no warm-up, since that would save $0.002, and less than $0.01 is not worth the wait",
+                "no warm-up, since that would save $0.002, and less than $0.01 is not worth the \
+                 wait",
             ),
         ] {
             let said = cache_decision(&decision(reason, warms_up)).unwrap();

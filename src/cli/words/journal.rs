@@ -129,7 +129,8 @@ pub(crate) fn loss(reason: &LossReason) -> String {
             format!("the provider keeps results for 29 days, and deleted these at {at}")
         }
         LossReason::ResultsNotFound => {
-            "the provider keeps results for 29 days; they are older, and the provider cannot find them"
+            "the provider keeps results for 29 days; they are older, and the provider cannot find \
+             them"
                 .to_owned()
         }
         LossReason::BatchNotFound => {

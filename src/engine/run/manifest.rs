@@ -99,8 +99,8 @@ impl Run {
     }
 }
 
-/// What a person should know of rows that succeeded all the same: answers that say nothing, and
-/// costs that are unknown.
+/// What the user should know about rows that succeeded: answers that say nothing, and costs that
+/// are unknown.
 fn notes_on(totals: &Totals) -> Vec<RunNote> {
     let mut notes = Vec::new();
     if totals.empty > 0 {

@@ -58,14 +58,14 @@ pub enum JobChange {
     Source,
 }
 
-/// Results of one batch that sent rows of a piece.
+/// Results of one batch that sent rows of a planned batch.
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
     pub(crate) batch: u32,
     pub(crate) attempt: u32,
     pub(crate) id: BatchId,
     pub(crate) file: PathBuf,
-    /// blake3 of the file when it was saved; `None` where nothing came back.
+    /// blake3 of the file when it was saved; `None` where nothing was returned.
     pub(crate) file_hash: Option<String>,
 }
 
@@ -84,9 +84,9 @@ pub struct Run {
     /// Batches of the workspace that were looked into, each with the batch in doubt that it is not.
     not_it: HashSet<(u32, BatchId)>,
     /// Batches of the workspace that were looked into, and are not of this run.
-    strangers: HashSet<BatchId>,
-    /// Batches in doubt that a person wants to be sent again.
-    decided: HashSet<u32>,
+    foreign_batches: HashSet<BatchId>,
+    /// Batches in doubt that the user decided to send again.
+    resend_decided: HashSet<u32>,
     /// Batches whose saved results are fetched once more, each with whether what is saved is not to
     /// be trusted.
     again: BTreeMap<u32, bool>,
@@ -98,11 +98,11 @@ pub struct Run {
     searched: u32,
     /// Batches that this process looked for one by one, and that do not exist.
     absent: HashSet<u32>,
-    /// Whether a person wants the rest to be sent whatever the first rows came to.
+    /// Whether the rest is sent whatever the results of the first rows.
     ignores_canary: bool,
     options: ExportOptions,
     last_summary: Option<ExportSummary>,
-    /// Whether a person wants the output in its place whatever stands there.
+    /// Whether the output replaces whatever exists in its place.
     replaces: bool,
     /// The lines of results that are being recorded, so that the ledger need not read them again.
     index_in_hand: Option<(u32, ResultIndex)>,
@@ -110,8 +110,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Opens a run, takes its lock, and brings the ledger in line with it. Also gives what a person
-    /// should know of it, such as a torn last line.
+    /// Opens a run, takes its lock, and brings the ledger in line with it. Also returns what the
+    /// user should know of it, such as a torn last line.
     ///
     /// # Errors
     /// [`Error::Journal`]: it is locked, is no run, or its files do not hold together; [`Error::Ledger`].
@@ -152,8 +152,8 @@ impl Run {
             head,
             journal,
             not_it: HashSet::new(),
-            strangers: HashSet::new(),
-            decided: HashSet::new(),
+            foreign_batches: HashSet::new(),
+            resend_decided: HashSet::new(),
             again: BTreeMap::new(),
             replaced: HashSet::new(),
             is_new: false,
@@ -171,24 +171,23 @@ impl Run {
         Ok((run, notes))
     }
 
-    /// Takes note that a person wants what is in doubt now to be sent again, and gives the number
-    /// of such batches. They are looked for once more, and adopted if they are found.
+    /// Records that the user decided to send again what is in doubt now, and returns the number of
+    /// such batches. They are looked for once more, and adopted if they are found.
     pub fn resubmit_doubtful(&mut self) -> usize {
-        self.decided = self.state().doubts().collect();
-        self.decided.len()
+        self.resend_decided = self.state().doubts().collect();
+        self.resend_decided.len()
     }
 
     pub(crate) fn is_decided(&self, batch: u32) -> bool {
-        self.decided.contains(&batch)
+        self.resend_decided.contains(&batch)
     }
 
-    /// Takes note that a person wants everything to be sent, whatever the first rows came to.
+    /// Records that everything is sent, whatever the results of the first rows.
     pub fn ignore_canary(&mut self) {
         self.ignores_canary = true;
     }
 
-    /// Takes note that a person wants the output in its place, even if it tells less than what
-    /// stands there.
+    /// Records that the output replaces the existing one, even if it is less complete.
     pub fn replace_output(&mut self) {
         self.replaces = true;
     }
@@ -221,7 +220,7 @@ impl Run {
         }
     }
 
-    /// Gives the run up: nothing more of it is sent. What was sent can still be fetched.
+    /// Abandons the run: nothing more of it is sent. What was sent can still be fetched.
     ///
     /// # Errors
     /// [`Error::Journal`] when that cannot be recorded.
@@ -348,12 +347,12 @@ impl Run {
     /// Checks that a batch's spool file is the one that was planned.
     pub(crate) fn body(&self, batch: u32) -> Result<SpooledBody, Error> {
         let (path, entry) = (self.spool_path(batch), self.batch(batch));
-        verify(&path, &entry.piece.file_hash)?;
+        verify(&path, &entry.spooled.file_hash)?;
         Ok(SpooledBody::new(
             &path,
             self.format.envelope(),
             self.head_of(batch)?,
-            &entry.piece,
+            &entry.spooled,
         ))
     }
 
@@ -369,13 +368,13 @@ impl Run {
         self.state().known_batch(batch)
     }
 
-    /// Pieces of the run: the batches it was planned with, which hold its rows.
-    pub(crate) fn pieces(&self) -> u32 {
-        u32::try_from(self.plan.pieces.len()).unwrap_or(u32::MAX)
+    /// The number of batches the run was planned with, which hold its rows.
+    pub(crate) fn planned_batches(&self) -> u32 {
+        u32::try_from(self.plan.batches.len()).unwrap_or(u32::MAX)
     }
 
-    pub(crate) fn piece(&self, batch: u32) -> &SpooledBatch {
-        &self.batch(batch).piece
+    pub(crate) fn spooled(&self, batch: u32) -> &SpooledBatch {
+        &self.batch(batch).spooled
     }
 
     pub(crate) fn spool_path(&self, batch: u32) -> PathBuf {
@@ -395,9 +394,9 @@ impl Run {
         self.dir.relative(path)
     }
 
-    /// The next batch to send of those whose attempt `which` takes; none that waits at a checkpoint, none
-    /// whose rows an uncertain batch may carry, and none that the budget holds: with
-    /// `on_limit = "stop"` that is every batch once one does not fit.
+    /// The next batch to send of those whose attempt `which` takes; none that waits at a
+    /// checkpoint, none whose rows an uncertain batch may carry, and none that the budget holds:
+    /// with `on_limit = "stop"` that is every batch once one does not fit.
     pub(crate) fn next_to_send(
         &self,
         which: impl Fn(u32) -> bool,
@@ -414,10 +413,10 @@ impl Run {
         self.state().to_send().find(can_go).map(Batch::number)
     }
 
-    /// Rows of a piece whose batch waits to be sent, by their first and last `row_index`.
-    pub(crate) fn unsent_rows(&self, piece: u32) -> Vec<(u64, u64)> {
+    /// Rows of a planned batch whose batch waits to be sent, by their first and last `row_index`.
+    pub(crate) fn unsent_rows(&self, number: u32) -> Vec<(u64, u64)> {
         self.state()
-            .unsent_rows(&self.plan.pieces[piece as usize - 1])
+            .unsent_rows(&self.plan.batches[number as usize - 1])
     }
 
     pub(crate) fn ended(&self) -> impl Iterator<Item = (u32, BatchId)> {
@@ -429,7 +428,7 @@ impl Run {
         self.state().ended().chain(again)
     }
 
-    /// Whether results that are not all there may still be had from the provider, which costs
+    /// Whether results that are not all there may still be fetched from the provider, which costs
     /// nothing: rows are not to be sent again for them before that was tried.
     #[must_use]
     pub fn may_fetch_more(&self, now: Timestamp) -> bool {
@@ -448,7 +447,7 @@ impl Run {
     }
 
     /// Has results that are missing on this disk, or were altered, fetched once more, where the
-    /// provider may still have them; tells whether that is worth a try. It is not a second time.
+    /// provider may still have them; returns whether that is worth a try. It is not a second time.
     pub fn replace_results(&mut self, error: &Error) -> bool {
         let (Error::AlteredResults { path } | Error::MissingResults { path }) = error else {
             return false;
@@ -519,31 +518,32 @@ impl Run {
         &self.batch(batch).not_found
     }
 
-    /// Takes note that this process has planned the run, so nobody can have sent anything of it.
+    /// Records that this process has planned the run, so no other process can have sent anything of
+    /// it.
     #[must_use]
     pub fn planned_now(mut self) -> Run {
         self.is_new = true;
         self
     }
 
-    /// Whether nobody can have sent a batch without the journal telling of it: the run was planned
-    /// by this process, or the provider's list was searched for that batch. One that was added
-    /// since holds rows that a copy of the run may have sent.
+    /// Whether no process can have sent a batch without the journal recording it: the run was
+    /// planned by this process, or the provider's list was searched for that batch. One that was
+    /// added since holds rows that a copy of the run may have sent.
     pub(crate) fn is_searched_for(&self, batch: u32) -> bool {
         self.is_new || batch <= self.searched || self.absent.contains(&batch)
     }
 
-    /// Takes note that a batch in doubt was looked for, and is sent again.
+    /// Records that a batch in doubt was looked for, and is sent again.
     pub(crate) fn looked_for(&mut self, batch: u32) {
         self.absent.insert(batch);
     }
 
-    /// Takes note that the provider's list was searched for all batches there are.
+    /// Records that the provider's list was searched for all batches there are.
     pub(crate) fn searched(&mut self) {
         self.searched = self.state().batch_count();
     }
 
-    /// Puts in doubt what other files of the run tell of, and its journal does not.
+    /// Puts in doubt what other files of the run name, and its journal does not.
     fn reconcile(&mut self, now: Timestamp) -> Result<Option<RunNote>, Error> {
         if self.state().abandoned().is_some() {
             return Ok(None);
@@ -583,20 +583,20 @@ impl Run {
             .unwrap_or(self.plan.created_at)
     }
 
-    /// The saved results of every batch that sent rows of a piece.
-    pub(crate) fn results_of(&self, piece: u32) -> Vec<Sent> {
-        let rows = &self.plan.pieces[piece as usize - 1];
+    /// The saved results of every batch that sent rows of a planned batch.
+    pub(crate) fn results_of(&self, number: u32) -> Vec<Sent> {
+        let rows = &self.plan.batches[number as usize - 1];
         let overlaps = |batch: &&Batch| {
-            batch.number() == piece
-                || (batch.number() > self.pieces()
-                    && batch.piece.first_row <= rows.last_row
-                    && rows.first_row <= batch.piece.last_row)
+            batch.number() == number
+                || (batch.number() > self.planned_batches()
+                    && batch.spooled.first_row <= rows.last_row
+                    && rows.first_row <= batch.spooled.last_row)
         };
         let file = |batch: &Batch| match &batch.state {
             BatchState::Collected {
                 file, file_hash, ..
             } => Some((self.folder().join(file), Some(file_hash.clone()))),
-            // Its rows were sent, and nothing came back: an empty file says so.
+            // Its rows were sent, and nothing was returned: an empty file says so.
             BatchState::Lost { .. } => Some((self.results_path(batch.number()), None)),
             _ => None,
         };
@@ -625,7 +625,7 @@ impl Run {
         self.options.path.clone()
     }
 
-    /// Takes note that the answers are to be read in another way than was planned.
+    /// Records that the answers are parsed with other options than planned.
     pub fn read_as(&mut self, options: ExportOptions) {
         self.options = options;
     }
@@ -643,9 +643,9 @@ impl Run {
 
     /// The source columns that were kept for the output.
     pub(crate) fn kept_columns(&self) -> Result<SchemaRef, Error> {
-        match self.plan.pieces.first() {
-            Some(piece) => Ok(Arc::clone(
-                SpoolReader::open(&self.spool_path(piece.number))?.columns(),
+        match self.plan.batches.first() {
+            Some(first) => Ok(Arc::clone(
+                SpoolReader::open(&self.spool_path(first.number))?.columns(),
             )),
             None => Ok(Arc::clone(
                 SpoolReader::open(&self.dir.spool().join(crate::journal::COLUMNS_NAME))?.columns(),
@@ -670,8 +670,8 @@ pub(super) fn format_of(plan: &Plan, formats: &Formats) -> Result<&'static dyn B
         })
 }
 
-/// Removes files that were on their way when a process that worked on the run was killed. Called
-/// with the run's lock.
+/// Removes temporary files of a process that was killed while it worked on the run. Called with the
+/// run's lock.
 fn clear_away_what_a_crash_left(dir: &RunDir, output: &Path) {
     for folder in [dir.path(), &dir.spool(), &dir.results()] {
         durable::remove_leftovers(folder, None);

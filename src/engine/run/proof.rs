@@ -1,7 +1,7 @@
 //! Whether a batch at the provider is one of the run.
 //!
-//! A batch carries no label, so the ids in its results are the proof: all that carry the run's nonce
-//! must be ids that the batch sends.
+//! A batch carries no label, so the ids in its results are the proof: all that carry the run's
+//! nonce must be ids that the batch sends.
 
 use std::collections::HashSet;
 
@@ -16,12 +16,12 @@ use super::Run;
 impl Run {
     /// Whether a batch of the workspace is known not to be the one in doubt.
     pub(crate) fn is_not(&self, id: &BatchId, batch: u32) -> bool {
-        let is_known = self.state().batch_of(id).is_some() || self.strangers.contains(id);
+        let is_known = self.state().batch_of(id).is_some() || self.foreign_batches.contains(id);
         is_known || self.not_it.contains(&(batch, id.clone()))
     }
 
-    /// Takes note of a batch of the workspace that is not the one in doubt, by the ids in its
-    /// results: where none carries the run's nonce, it is no batch of the run.
+    /// Records a batch of the workspace that is not the one in doubt, by the ids in its results:
+    /// where none carries the run's nonce, it is no batch of the run.
     pub(crate) fn rule_out_by(&mut self, id: BatchId, batch: u32, ids: &[String]) {
         if ids
             .iter()
@@ -29,13 +29,13 @@ impl Run {
         {
             self.not_it.insert((batch, id));
         } else {
-            self.strangers.insert(id);
+            self.foreign_batches.insert(id);
         }
     }
 
     /// Whether results with these ids are those of a batch, with an id that shows it: all that
     /// carry the run's nonce are ids that the batch sends. Rows that are sent again keep their ids,
-    /// so one id alone does not tell the batches of a run apart.
+    /// so one id alone does not distinguish the batches of a run.
     pub(crate) fn proof_of<'i>(
         &self,
         batch: u32,

@@ -43,7 +43,7 @@ impl State {
             Event::Added { .. } | Event::Intent { .. } | Event::Split { .. } | Event::Judged { .. }
         );
         match self.abandoned {
-            Some(_) if sends => Err("the run was given up before".to_owned()),
+            Some(_) if sends => Err("the run was abandoned before".to_owned()),
             _ => Ok(()),
         }
     }
@@ -53,9 +53,9 @@ impl State {
             Event::Added {
                 batch,
                 attempt,
-                piece,
+                spooled,
                 head,
-            } => self.add(*batch, *attempt, piece, head.as_ref()),
+            } => self.add(*batch, *attempt, spooled, head.as_ref()),
             Event::Intent {
                 batch,
                 requests,
@@ -121,7 +121,7 @@ impl State {
                 counts,
                 ended_at: _,
             } => {
-                // Results that were given up may be found after all.
+                // Results that counted as lost may be found after all.
                 let batch = self.standing(*batch, "ended", |state| {
                     is_accepted(state) || matches!(state, BatchState::Lost { .. })
                 })?;
@@ -180,20 +180,20 @@ impl State {
         &mut self,
         batch: u32,
         attempt: u32,
-        piece: &SpooledBatch,
+        spooled: &SpooledBatch,
         head: Option<&HeadFile>,
     ) -> Result<(), String> {
         let next = self.batches.len() + 1;
-        if batch as usize != next || piece.number != batch {
+        if batch as usize != next || spooled.number != batch {
             return Err(format!("the next new batch is {next}"));
         }
         if attempt < 2 {
             return Err("an added batch is at least the second try for its rows".to_owned());
         }
         self.batches
-            .push(Batch::new(piece.clone(), attempt, head.cloned()));
+            .push(Batch::new(spooled.clone(), attempt, head.cloned()));
         self.is_export_current = false;
-        // Whoever has rows sent again takes the cancellation back.
+        // Sending rows again revokes the cancellation.
         self.is_canceled = false;
         Ok(())
     }
@@ -216,9 +216,9 @@ impl State {
         self.check_checkpoints(number)?;
         let batch = self.standing(number, "sent", BatchState::is_sendable)?;
         let planned = (
-            batch.piece.requests,
-            batch.piece.body_bytes,
-            &batch.piece.body_hash,
+            batch.spooled.requests,
+            batch.spooled.body_bytes,
+            &batch.spooled.body_hash,
         );
         if planned != body {
             return Err("its body is not the planned one".to_owned());
@@ -280,7 +280,7 @@ impl State {
         let next = self.batches.len() + 1;
         let is_numbered = (next..)
             .zip(into)
-            .all(|(next, piece)| piece.number as usize == next);
+            .all(|(next, part)| part.number as usize == next);
         if into.len() < 2 || !is_numbered {
             return Err(format!(
                 "it is split in {}, and the next new batch is {next}",
@@ -290,20 +290,20 @@ impl State {
         let batch = self.standing(number, "split", |state| {
             matches!(state, BatchState::Refused { .. })
         })?;
-        let requests: u64 = into.iter().map(|piece| u64::from(piece.requests)).sum();
-        if requests != u64::from(batch.piece.requests) {
+        let requests: u64 = into.iter().map(|part| u64::from(part.requests)).sum();
+        if requests != u64::from(batch.spooled.requests) {
             return Err(format!(
                 "its {} requests became {requests}",
-                batch.piece.requests
+                batch.spooled.requests
             ));
         }
         batch.state = BatchState::Split {
-            into: into.iter().map(|piece| piece.number).collect(),
+            into: into.iter().map(|part| part.number).collect(),
         };
         let (attempt, head) = (batch.attempt, batch.head.clone());
         self.batches.extend(
             into.iter()
-                .map(|piece| Batch::new(piece.clone(), attempt, head.clone())),
+                .map(|part| Batch::new(part.clone(), attempt, head.clone())),
         );
         self.is_export_current = false;
         Ok(())

@@ -66,7 +66,7 @@ pub enum BatchState {
         /// The numbers of those.
         into: Vec<u32>,
     },
-    /// A person canceled the run before it was sent.
+    /// The user canceled the run before it was sent.
     Withdrawn,
 }
 
@@ -181,7 +181,7 @@ pub enum Step {
     Settle,
     /// Send it.
     Submit,
-    /// Look whether it has ended.
+    /// Poll whether it has ended.
     Watch,
     /// Fetch its results.
     Collect,
@@ -203,8 +203,8 @@ pub struct ProviderBatch {
 /// A batch of the run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// What it holds; its number is [`SpooledBatch::piece`].
-    pub piece: SpooledBatch,
+    /// What it holds; its number is [`SpooledBatch::number`].
+    pub spooled: SpooledBatch,
     /// Which try this is for its rows, counted from 1.
     pub attempt: u32,
     /// What its requests have in common, where that is not the plan's head.
@@ -225,14 +225,14 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(piece: SpooledBatch, attempt: u32, head: Option<HeadFile>) -> Batch {
-        let state = if piece.requests == 0 {
+    pub(super) fn new(spooled: SpooledBatch, attempt: u32, head: Option<HeadFile>) -> Batch {
+        let state = if spooled.requests == 0 {
             BatchState::Empty
         } else {
             BatchState::Planned
         };
         Batch {
-            piece,
+            spooled,
             attempt,
             head,
             intents: 0,
@@ -247,7 +247,7 @@ impl Batch {
     /// Its number, counted from 1.
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.piece.number
+        self.spooled.number
     }
 
     /// The provider's id, where the provider knows it.
@@ -310,11 +310,11 @@ impl Batch {
         let counted = self.ended_counts().map(|counts| counts.total());
         counted
             .filter(|total| *total > 0)
-            .unwrap_or(u64::from(self.piece.requests))
+            .unwrap_or(u64::from(self.spooled.requests))
     }
 
-    /// Whether its saved results end before the last line: fewer lines than its counters tell of,
-    /// so the provider has more. Earlier versions saved such results as if they were all.
+    /// Whether its saved results end before the last line: fewer lines than its counters report, so
+    /// the provider has more. Earlier versions saved such results as if they were all.
     #[must_use]
     pub fn falls_short(&self) -> bool {
         match &self.state {
@@ -328,6 +328,6 @@ impl Batch {
     /// Whether its rows, by `row_index`, and those of another batch have one in common.
     #[must_use]
     pub fn overlaps(&self, other: &SpooledBatch) -> bool {
-        self.piece.first_row <= other.last_row && other.first_row <= self.piece.last_row
+        self.spooled.first_row <= other.last_row && other.first_row <= self.spooled.last_row
     }
 }

@@ -23,7 +23,7 @@ impl CheckpointState {
         self.last_verdict().is_some_and(Verdict::is_open)
     }
 
-    /// Whether a person is to decide.
+    /// Whether the user is to decide.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.last_verdict() == Some(Verdict::Stopped)
@@ -35,14 +35,15 @@ impl CheckpointState {
 
     /// Whether a batch sends rows that come after it.
     pub(super) fn lies_before(&self, batch: &Batch) -> bool {
-        batch.piece.requests > 0 && batch.piece.first_row > self.rows.1
+        batch.spooled.requests > 0 && batch.spooled.first_row > self.rows.1
     }
 
     /// Whether a batch is the one that it waits for, or a part of it.
     pub(super) fn waits_for(&self, batch: &Batch) -> bool {
         // A batch that was split is known by its rows; rows that are sent again do not count.
         let is_part = || {
-            batch.piece.requests > 0 && (self.rows.0..=self.rows.1).contains(&batch.piece.first_row)
+            batch.spooled.requests > 0
+                && (self.rows.0..=self.rows.1).contains(&batch.spooled.first_row)
         };
         batch.number() == self.checkpoint.batch || (batch.attempt == 1 && is_part())
     }

@@ -62,7 +62,7 @@ pub enum Stage {
     InFlight,
     /// Everything has ended, some results are not fetched.
     Ended,
-    /// A checkpoint stopped the run; a person decides whether the rest is sent.
+    /// A checkpoint stopped the run; the user decides whether the rest is sent.
     Stopped,
     /// All results are here, the output is not written.
     Collected,
@@ -70,7 +70,7 @@ pub enum Stage {
     HeldBack,
     /// The output is in its place.
     Exported,
-    /// Given up.
+    /// Abandoned.
     Abandoned,
 }
 
@@ -133,7 +133,7 @@ pub struct State {
     events: u64,
     export: Option<ExportRecord>,
     is_export_current: bool,
-    /// Whether a person canceled the run, and has not had rows sent again since.
+    /// Whether the user canceled the run, and has not had rows sent again since.
     is_canceled: bool,
     abandoned: Option<AbandonReason>,
 }
@@ -141,12 +141,12 @@ pub struct State {
 impl State {
     /// A run of the planned batches, of which nothing has happened.
     #[must_use]
-    pub fn new(pieces: &[SpooledBatch], checkpoints: &[Checkpoint]) -> State {
-        let piece =
-            |checkpoint: &Checkpoint| pieces.get((checkpoint.batch as usize).wrapping_sub(1));
+    pub fn new(batches: &[SpooledBatch], checkpoints: &[Checkpoint]) -> State {
+        let planned =
+            |checkpoint: &Checkpoint| batches.get((checkpoint.batch as usize).wrapping_sub(1));
         let rows = |checkpoint: &Checkpoint| {
-            piece(checkpoint).map_or((u64::MAX, u64::MAX), |piece| {
-                (piece.first_row, piece.last_row)
+            planned(checkpoint).map_or((u64::MAX, u64::MAX), |batch| {
+                (batch.first_row, batch.last_row)
             })
         };
         let checkpoint = |checkpoint: &Checkpoint| CheckpointState {
@@ -155,9 +155,9 @@ impl State {
             verdict: None,
         };
         State {
-            batches: pieces
+            batches: batches
                 .iter()
-                .map(|piece| Batch::new(piece.clone(), 1, None))
+                .map(|batch| Batch::new(batch.clone(), 1, None))
                 .collect(),
             checkpoints: checkpoints.iter().map(checkpoint).collect(),
             ids: HashMap::new(),
@@ -174,11 +174,11 @@ impl State {
     /// # Errors
     /// The first event that cannot follow those before it.
     pub fn from_events(
-        pieces: &[SpooledBatch],
+        batches: &[SpooledBatch],
         checkpoints: &[Checkpoint],
         entries: &[JournalEntry],
     ) -> Result<State, ImpossibleEvent> {
-        let mut state = State::new(pieces, checkpoints);
+        let mut state = State::new(batches, checkpoints);
         entries.iter().try_for_each(|entry| state.apply(entry))?;
         Ok(state)
     }

@@ -122,12 +122,12 @@ impl State {
             .left_to(Step::Submit)
             .filter(|batch| batch.attempt == 1 && batch.overlaps(planned));
         unsent
-            .map(|batch| (batch.piece.first_row, batch.piece.last_row))
+            .map(|batch| (batch.spooled.first_row, batch.spooled.last_row))
             .collect()
     }
 
-    /// Batches whose saved results are not all that the provider had: given up, or saved with fewer
-    /// lines than their counters tell.
+    /// Batches whose saved results are not all that the provider had: lost, or saved with fewer
+    /// lines than their counters report.
     pub fn incomplete(&self) -> impl Iterator<Item = &Batch> {
         self.batches
             .iter()
@@ -141,7 +141,9 @@ impl State {
             .batches
             .iter()
             .filter(|batch| matches!(batch.state.next(), Some(Step::Settle | Step::Watch)));
-        in_flight.map(|batch| u64::from(batch.piece.requests)).sum()
+        in_flight
+            .map(|batch| u64::from(batch.spooled.requests))
+            .sum()
     }
 
     /// Whether a create call was made, or was about to be.
@@ -180,7 +182,7 @@ fn with_ids<'s>(batches: impl Iterator<Item = &'s Batch>) -> impl Iterator<Item 
 
 /// What is left to do.
 impl State {
-    /// What is to be done next for each batch that is not finished; once the run was given up,
+    /// What is to be done next for each batch that is not finished; once the run is abandoned,
     /// nothing is sent.
     pub fn what_is_left(&self) -> impl Iterator<Item = (u32, Step)> {
         self.batches
@@ -209,19 +211,19 @@ impl State {
             .filter(|batch| self.checkpoint_before(batch).is_none())
     }
 
-    /// Whether all results that can be had are here.
+    /// Whether all results that can be fetched are saved.
     #[must_use]
     pub fn is_collected(&self) -> bool {
         self.batches.iter().all(|batch| self.next(batch).is_none())
     }
 
-    /// Whether a person canceled the run: then nothing is sent again without being asked for.
+    /// Whether the user canceled the run: then nothing is sent again unless requested.
     #[must_use]
     pub fn is_canceled(&self) -> bool {
         self.is_canceled
     }
 
-    /// Why the run was given up.
+    /// Why the run was abandoned.
     #[must_use]
     pub fn abandoned(&self) -> Option<&AbandonReason> {
         self.abandoned.as_ref()
@@ -233,8 +235,8 @@ impl State {
         Some((self.export.as_ref()?, self.is_export_current))
     }
 
-    /// Whether nothing is left to do: the output is in its place and tells everything, or the run
-    /// was given up.
+    /// Whether nothing is left to do: the output is in place and complete, or the run was
+    /// abandoned.
     ///
     /// A run whose output was held back is *not* finished: planned again, its rows would be paid
     /// again.
@@ -327,7 +329,7 @@ impl State {
         waiting.min_by_key(|checkpoint| checkpoint.checkpoint.batch)
     }
 
-    /// Whether nothing more is sent until a person has decided.
+    /// Whether nothing more is sent until the user has decided.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.next_checkpoint()

@@ -8,7 +8,7 @@ use crate::journal::{
 };
 use crate::provider::{Counts, Processing};
 
-fn piece(number: u32, requests: u32) -> SpooledBatch {
+fn spooled(number: u32, requests: u32) -> SpooledBatch {
     SpooledBatch {
         number,
         rows: 5,
@@ -23,21 +23,21 @@ fn piece(number: u32, requests: u32) -> SpooledBatch {
 }
 
 /// Two batches to send and one without requests.
-fn pieces() -> Vec<SpooledBatch> {
-    vec![piece(1, 3), piece(2, 4), piece(3, 0)]
+fn batches() -> Vec<SpooledBatch> {
+    vec![spooled(1, 3), spooled(2, 4), spooled(3, 0)]
 }
 
-/// The same in row order, so that what lies behind the first batch can be told.
-fn led_pieces() -> Vec<SpooledBatch> {
-    let at = |piece: SpooledBatch, first_row| SpooledBatch {
+/// The same in row order, so that the batches behind the first one are known.
+fn ordered_batches() -> Vec<SpooledBatch> {
+    let at = |spooled: SpooledBatch, first_row| SpooledBatch {
         first_row,
         last_row: first_row + 4,
-        ..piece
+        ..spooled
     };
-    pieces()
+    batches()
         .into_iter()
         .zip([0, 5, 10])
-        .map(|(piece, first_row)| at(piece, first_row))
+        .map(|(spooled, first_row)| at(spooled, first_row))
         .collect()
 }
 
@@ -68,12 +68,12 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
         body_bytes: bytes,
         body_hash,
         ..
-    } = piece(batch, if batch == 1 { 3 } else { 4 });
+    } = spooled(batch, if batch == 1 { 3 } else { 4 });
     match kind {
         "added" => Event::Added {
             batch,
             attempt: 2,
-            piece: piece(batch, 4),
+            spooled: spooled(batch, 4),
             head: None,
         },
         "intent" => Event::Intent {
@@ -203,10 +203,10 @@ fn story(text: &str) -> Vec<JournalEntry> {
 }
 
 fn after(text: &str) -> State {
-    State::from_events(&pieces(), &[], &story(text)).unwrap()
+    State::from_events(&batches(), &[], &story(text)).unwrap()
 }
 
-/// What the state is held against: words for where batches stand, and a table of what may follow
+/// What the state is compared with: words for where batches stand, and a table of what may follow
 /// what.
 #[derive(Debug, Clone)]
 struct Model {
@@ -214,7 +214,7 @@ struct Model {
     ids: Vec<BatchId>,
     events: u64,
     is_over: bool,
-    /// What the checkpoint behind the first batch waits for, where there is one, and what became of it.
+    /// What the checkpoint behind the first batch waits for, where there is one, and its result.
     checkpoint: Option<(&'static str, Option<Verdict>)>,
 }
 
@@ -247,8 +247,8 @@ impl Model {
         }
     }
 
-    /// Whether the second batch waits at the checkpoint; the others lie before it, or have nothing to
-    /// send.
+    /// Whether the second batch waits at the checkpoint; the others lie before it, or have nothing
+    /// to send.
     fn holds(&self, batch: u32) -> bool {
         let is_shut = |verdict: Option<Verdict>| {
             matches!(verdict, None | Some(Verdict::Stopped | Verdict::Rescued))
@@ -352,8 +352,8 @@ impl Model {
     }
 }
 
-/// No checkpoint, or one of each kind, and a sequence that can happen: at each step one of the events
-/// that may follow.
+/// No checkpoint, or one of each kind, and a sequence that can happen: at each step one of the
+/// events that may follow.
 fn possible() -> impl Strategy<Value = (Vec<Checkpoint>, Vec<JournalEntry>)> {
     let kinds = [
         None,
@@ -412,7 +412,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
     #[test]
     fn says_what_is_left_as_a_plain_model_does((checkpoints, story) in possible()) {
-        let state = State::from_events(&led_pieces(), &checkpoints, &story).unwrap();
+        let state = State::from_events(&ordered_batches(), &checkpoints, &story).unwrap();
         let model = Model::takes_all(&checkpoints, &story).unwrap();
         prop_assert_eq!(state.what_is_left().collect::<Vec<_>>(), model.left());
         prop_assert_eq!(state.is_collected(), model.left().is_empty());
@@ -425,7 +425,7 @@ proptest! {
     #[test]
     fn takes_every_beginning_of_what_can_happen((checkpoints, story) in possible(), length in any::<prop::sample::Index>()) {
         let beginning = &story[..length.index(story.len() + 1)];
-        prop_assert!(State::from_events(&led_pieces(), &checkpoints, beginning).is_ok());
+        prop_assert!(State::from_events(&ordered_batches(), &checkpoints, beginning).is_ok());
     }
 
     #[test]
@@ -449,7 +449,7 @@ proptest! {
         if renumbered {
             story = entries(story.into_iter().map(|entry| entry.event).collect());
         }
-        prop_assert_eq!(State::from_events(&led_pieces(), &checkpoints, &story).is_ok(), Model::takes_all(&checkpoints, &story).is_some());
+        prop_assert_eq!(State::from_events(&ordered_batches(), &checkpoints, &story).is_ok(), Model::takes_all(&checkpoints, &story).is_some());
     }
 }
 
@@ -506,21 +506,21 @@ fn names_the_line_and_the_reason() {
         ("added 5", "line 2 (batch 5): the next new batch is 4"),
         (
             "abandoned\nintent 1",
-            "line 3 (batch 1): the run was given up before",
+            "line 3 (batch 1): the run was abandoned before",
         ),
         (
             "intent 1\nrefused 1\nabandoned\nadded 4",
-            "line 5 (batch 4): the run was given up before",
+            "line 5 (batch 4): the run was abandoned before",
         ),
     ];
     for (text, expected) in cases {
-        let impossible = State::from_events(&pieces(), &[], &story(text)).unwrap_err();
+        let impossible = State::from_events(&batches(), &[], &story(text)).unwrap_err();
         assert_eq!(impossible.to_string(), expected, "{text}");
     }
     let mut gap = story("intent 1\naccepted 1 7");
     gap[1].seq = 3;
     assert_eq!(
-        State::from_events(&pieces(), &[], &gap)
+        State::from_events(&batches(), &[], &gap)
             .unwrap_err()
             .to_string(),
         "line 4 (batch 1): event 3 follows event 1"
@@ -529,7 +529,7 @@ fn names_the_line_and_the_reason() {
     if let Event::Intent { body_hash, .. } = &mut other_body[0].event {
         body_hash.push('x');
     }
-    let impossible = State::from_events(&pieces(), &[], &other_body).unwrap_err();
+    let impossible = State::from_events(&batches(), &[], &other_body).unwrap_err();
     assert_eq!(
         impossible.to_string(),
         "line 2 (batch 1): its body is not the planned one"
@@ -581,21 +581,26 @@ fn puts_the_requests_of_a_split_batch_into_new_ones() {
         |into: Vec<SpooledBatch>| JournalEntry::new(3, now(), Event::Split { batch: 2, into });
     for (into, reason) in [
         (
-            vec![piece(4, 4)],
+            vec![spooled(4, 4)],
             "it is split in 1, and the next new batch is 4",
         ),
         (
-            vec![piece(4, 2), piece(6, 2)],
+            vec![spooled(4, 2), spooled(6, 2)],
             "it is split in 2, and the next new batch is 4",
         ),
-        (vec![piece(4, 2), piece(5, 1)], "its 4 requests became 3"),
+        (
+            vec![spooled(4, 2), spooled(5, 1)],
+            "its 4 requests became 3",
+        ),
     ] {
         let mut state = refused.clone();
         assert_eq!(state.apply(&split(into)).unwrap_err().reason, reason);
         assert_eq!(state, refused);
     }
     let mut state = refused;
-    state.apply(&split(vec![piece(4, 1), piece(5, 3)])).unwrap();
+    state
+        .apply(&split(vec![spooled(4, 1), spooled(5, 3)]))
+        .unwrap();
     assert_eq!(
         state.batch(2).unwrap().state,
         BatchState::Split { into: vec![4, 5] }
@@ -616,7 +621,7 @@ fn puts_the_requests_of_a_split_batch_into_new_ones() {
                 now(),
                 Event::Split {
                     batch: 2,
-                    into: vec![piece(4, 1), piece(5, 3)]
+                    into: vec![spooled(4, 1), spooled(5, 3)]
                 }
             ))
             .is_err()
@@ -642,7 +647,7 @@ fn knows_before_when_no_lost_batch_can_have_been_made() {
         },
         other => other,
     };
-    let state = |events| State::from_events(&pieces(), &[], &entries(events)).unwrap();
+    let state = |events| State::from_events(&batches(), &[], &entries(events)).unwrap();
     let first = state(vec![intent(1, Some(at(-90)))]);
     assert_eq!(first.batch(1).unwrap().not_before, Some(at(-90)));
     let made = Event::Accepted {
@@ -709,18 +714,18 @@ fn keeps_what_later_steps_need() {
 
 #[test]
 fn holds_what_lies_behind_a_checkpoint_until_it_is_judged() {
-    let pieces: Vec<SpooledBatch> = (1..)
+    let batches: Vec<SpooledBatch> = (1..)
         .zip([1, 3, 4])
-        .map(|(number, requests)| piece(number, requests))
+        .map(|(number, requests)| spooled(number, requests))
         .collect();
     let rows = [(0, 2), (3, 6), (7, 11)];
-    let pieces: Vec<SpooledBatch> = pieces
+    let batches: Vec<SpooledBatch> = batches
         .into_iter()
         .zip(rows)
-        .map(|(piece, (first_row, last_row))| SpooledBatch {
+        .map(|(spooled, (first_row, last_row))| SpooledBatch {
             first_row,
             last_row,
-            ..piece
+            ..spooled
         })
         .collect();
     let checkpoints = [
@@ -739,7 +744,7 @@ fn holds_what_lies_behind_a_checkpoint_until_it_is_judged() {
             body_bytes: bytes,
             body_hash,
             ..
-        } = pieces[batch as usize - 1].clone();
+        } = batches[batch as usize - 1].clone();
         Event::Intent {
             batch,
             requests,
@@ -762,7 +767,7 @@ fn holds_what_lies_behind_a_checkpoint_until_it_is_judged() {
         reason: VerdictReason::NoResult,
     };
     let state =
-        |events: &[Event]| State::from_events(&pieces, &checkpoints, &entries(events.to_vec()));
+        |events: &[Event]| State::from_events(&batches, &checkpoints, &entries(events.to_vec()));
     let next = |events: &[Event]| {
         state(events)
             .unwrap()

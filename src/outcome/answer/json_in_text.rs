@@ -8,14 +8,15 @@
 //!                          ```
 //! ````
 //!
-//! These three are tried in this order. What is found is the only one of its kind, or nothing: where a text holds two, nobody can say
-//! which one was meant, and where one is cut off, what stands inside it is not the answer.
+//! These three are tried in this order. What is found is the only one of its kind, or nothing:
+//! where a text holds two, it is unknown which one was meant, and where one is cut off, what it
+//! contains is not the answer.
 
 use serde::de::IgnoredAny;
 
 const NONE: &str = "the answer holds no JSON";
 const SEVERAL: &str =
-    "the answer holds several pieces of JSON, and which one was meant cannot be told";
+    "the answer holds several pieces of JSON, and it is unclear which one was meant";
 const BROKEN: &str = "the JSON in the answer is broken or cut off";
 
 /// The text of the only JSON value in an answer.

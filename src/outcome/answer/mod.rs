@@ -16,8 +16,8 @@
 //! that calls tools is read by its calls alone: what it says beside them is not the answer, and its
 //! text columns are null.
 //!
-//! To add another way of reading answers: a file beside these, a field of [`Answers`], and its
-//! columns in [`Answers::compile`].
+//! To add another parser for answers: a file beside these, a field of [`Answers`], and its columns
+//! in [`Answers::compile`].
 
 mod builders;
 mod json_in_text;

@@ -1,7 +1,7 @@
 //! Single values picked out of an answer's text: by JSON pointer, or by regular expression.
 //!
 //! A pointer looks into the JSON that the text holds (bare, in a fence or with words around it); a
-//! regular expression looks at the text itself, and gives the group named `value`, else the first
+//! regular expression looks at the text itself, and returns the group named `value`, else the first
 //! group, else the whole match. What was found becomes the column's type as a source's cell does:
 //! nothing is rounded, and what does not fit is a reason why the answer is invalid.
 //!

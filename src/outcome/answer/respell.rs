@@ -1,4 +1,4 @@
-//! Words of an `enum` or `const` that came in other letter case.
+//! Words of an `enum` or `const` in another letter case.
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
@@ -60,7 +60,7 @@ fn of(error: &ValidationError<'_>) -> Option<Vec<Spelling>> {
         .filter_map(Value::as_str)
         .filter(|word| word.to_lowercase() == written);
     let word = same.next()?;
-    // Two words that differ in case only: nobody can say which one was meant.
+    // Two words that differ in case only: it is unknown which one was meant.
     same.next()
         .is_none()
         .then(|| vec![(error.instance_path().as_str().to_owned(), word.to_owned())])

@@ -1,8 +1,8 @@
 //! JSON schema → the shape of a column.
 //!
 //! A schema is first made flat (references followed, `allOf` merged), then looked at as a whole.
-//! What does not come to one plain type becomes [`ColumnShape::Json`]: a wrong guess would lose values,
-//! JSON text never does.
+//! What does not reduce to one plain type becomes [`ColumnShape::Json`]: a wrong guess would lose
+//! values, JSON text never does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -225,7 +225,7 @@ impl ShapeReader<'_> {
         }
     }
 
-    /// The one type besides null, declared or told by what else the schema says; `None` if there
+    /// The one type besides null, declared or implied by the rest of the schema; `None` if there
     /// are several or any.
     fn type_of(&self, flat: &FlatSchema) -> Option<&'static str> {
         let declared = flat.types.as_ref().map(|types| {

@@ -1,8 +1,8 @@
 //! JSON in which a name stands twice in one object.
 //!
 //! Readers of JSON take the last of two members of one name, or the first, without a word: an
-//! answer like that has no value that can be told. So it does not fit, however deep the object
-//! lies. Everything else is read as `serde_json` reads it.
+//! answer like that has no unambiguous value. So it does not fit, however deep the object lies.
+//! Everything else is read as `serde_json` reads it.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -38,7 +38,7 @@ pub(super) fn parse(json: &str) -> Result<Value, String> {
 /// Says which name stands twice in an object of some JSON, if one does.
 pub(super) fn repeated_name(json: &str) -> Option<String> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    // What is no JSON at all is told by who reads it.
+    // The caller reports what is no JSON at all.
     UniqueNames
         .deserialize(&mut deserializer)
         .err()
@@ -49,7 +49,7 @@ pub(super) fn repeated_name(json: &str) -> Option<String> {
 fn twice<E: serde::de::Error>(name: &str) -> E {
     let short: String = name.chars().take(NAME_CHARS).collect();
     E::custom(format_args!(
-        "an object names `{short}` twice, so which value is meant cannot be told"
+        "an object names `{short}` twice, so its value is ambiguous"
     ))
 }
 

@@ -48,7 +48,7 @@ fn writes_every_column_of_the_run() {
 }
 
 #[test]
-fn cuts_row_groups_and_tells_readers_about_the_run() {
+fn splits_row_groups_and_describes_the_run_to_readers() {
     let folder = tempfile::tempdir().unwrap();
     let spec = OutputSpec {
         row_group_rows: 100,
@@ -118,7 +118,7 @@ fn cuts_row_groups_and_tells_readers_about_the_run() {
 }
 
 #[test]
-fn compresses_as_told() {
+fn compresses_as_configured() {
     for (compression, codec) in [
         (None, Codec::ZSTD(Default::default())),
         (Some(Compression::Snappy), Codec::SNAPPY),

@@ -344,12 +344,12 @@ fn keeps_the_logical_types_and_the_metadata_of_a_parquet_source() {
     let list = written.column(7).as_list::<i32>();
     assert_eq!(list.value(0).as_fixed_size_binary().value(0), UUID);
     let metadata = written.schema().metadata().clone();
-    let told = |key: &str| metadata.get(key).map(String::as_str);
+    let value_of = |key: &str| metadata.get(key).map(String::as_str);
     assert_eq!(
-        (told("pandas"), told("own"), told("rowmill.run")),
+        (value_of("pandas"), value_of("own"), value_of("rowmill.run"),),
         (Some("{}"), Some("x"), Some("r1"))
     );
-    assert!(told("geo").is_some());
+    assert!(value_of("geo").is_some());
     // A second time through, nothing changes any more.
     let again = read(
         folder.path(),

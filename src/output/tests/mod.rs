@@ -142,7 +142,7 @@ fn write(
     path
 }
 
-/// Writes one table with a format told by the name, and gives back the text.
+/// Writes one table with a format derived from the name, and gives back the text.
 fn written_text(name: &str, source: &RecordBatch) -> String {
     let folder = tempfile::tempdir().unwrap();
     std::fs::read_to_string(write(

@@ -68,7 +68,7 @@ fn passes_every_file_through_ipc_unchanged() {
 }
 
 #[test]
-fn tells_every_file_as_text() {
+fn prints_every_file_as_text() {
     for file in files_by_other_writers() {
         let source = read_parquet(&file);
         let folder = tempfile::tempdir().unwrap();

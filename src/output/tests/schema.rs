@@ -191,7 +191,7 @@ fn names_a_clash_and_the_ways_out() {
 }
 
 #[test]
-fn tells_the_format_by_the_name() {
+fn derives_the_format_from_the_name() {
     for (name, format) in [
         ("a.parquet", Some(Format::Parquet)),
         ("a.b/c.PQ", Some(Format::Parquet)),
@@ -208,7 +208,7 @@ fn tells_the_format_by_the_name() {
         assert_eq!(Format::of(Path::new(name)), format, "{name}");
     }
     let error = OutputSpec::new("a.data").check().unwrap_err();
-    let expected = "the name `a.data` does not tell the format: `output.format` can, as one of \
+    let expected = "the name `a.data` has no known extension: set `output.format` to one of \
         `parquet`, `csv`, `tsv`, `jsonl`, `ipc`";
     assert_eq!(error.to_string(), expected);
     OutputSpec {
@@ -232,8 +232,8 @@ fn tells_the_format_by_the_name() {
         ),
         (
             "a.csv.bz2",
-            "the output `a.csv.bz2` is compressed in another way than gzip or Zstandard, which is \
-             not supported",
+            "the output `a.csv.bz2` is compressed with another format than gzip or Zstandard, \
+             which is not supported",
         ),
         (
             "-",
@@ -437,7 +437,7 @@ fn fails_for_rows_that_do_not_belong_to_the_output() {
 }
 
 #[test]
-fn tells_when_a_batch_is_full() {
+fn reports_when_a_batch_is_full() {
     let schema = OutputSchema::new(&input(&[]), &[], &OutputSpec::new("a.csv")).unwrap();
     let mut rows = RowBuilders::new(&schema, None, 2);
     let row = joined(
@@ -603,7 +603,7 @@ fn refuses_an_added_column_whose_name_differs_from_another_in_letter_case_only()
 }
 
 #[test]
-fn tells_of_input_columns_whose_names_differ_in_letter_case_only() {
+fn warns_about_input_columns_whose_names_differ_in_letter_case_only() {
     let city = |name: &str| Field::new(name, DataType::Utf8, true);
     let places = DataType::List(Arc::new(Field::new(
         "item",

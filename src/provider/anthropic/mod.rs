@@ -4,8 +4,8 @@
 //! built from the base URL, the one of the results too: what `results_url` names is never followed,
 //! since behind a gateway it may name another host.
 //!
-//! A create whose answer is good but cannot be read is an error of [`Delivery::Unknown`](super::Delivery::Unknown): the batch
-//! may exist.
+//! A create whose answer is good but cannot be read is an error of
+//! [`Delivery::Unknown`](super::Delivery::Unknown): the batch may exist.
 //!
 //! **Source**: the vendor's reference and clients of 2026-11; what the API does beyond them is
 //! noted where the code depends on it.

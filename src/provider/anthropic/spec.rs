@@ -23,7 +23,7 @@ const NOT_CUSTOM: [HeaderName; 5] = [
 /// them.
 const MIN_SECRET_CHARS: usize = 8;
 
-/// What proves who calls. `Debug` shows its kind only.
+/// The credentials of the caller. `Debug` shows its kind only.
 #[derive(Clone)]
 pub enum Credential {
     /// Sent as `x-api-key`.
@@ -46,7 +46,7 @@ impl fmt::Debug for Credential {
 pub struct AnthropicSpec {
     /// Scheme, host, port, and the path a gateway puts in front. Plain http to this machine only.
     pub base_url: String,
-    /// What proves who calls.
+    /// The credentials of the caller.
     pub credential: Credential,
     /// The `anthropic-version`.
     pub api_version: String,

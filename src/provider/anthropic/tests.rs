@@ -569,7 +569,7 @@ async fn takes_no_web_page_for_results() {
 }
 
 #[tokio::test]
-async fn tells_errors_of_every_shape() {
+async fn reads_errors_of_every_shape() {
     let envelope = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow\ndown","details":{"error_code":"ramp_limit_exceeded"}},"request_id":"req_body"}"#;
     const OVERLOADED: &str =
         r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
@@ -683,7 +683,7 @@ async fn doubts_a_create_whose_good_answer_cannot_be_read() {
 
 #[tokio::test]
 async fn knows_whether_a_lost_create_can_have_arrived() {
-    // Nobody listens.
+    // Nothing listens.
     let closed = TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()
@@ -802,7 +802,7 @@ async fn waits_for_a_slow_upload_as_long_as_it_moves() {
 #[tokio::test]
 async fn takes_an_answer_that_comes_before_the_body_has_left() {
     for (status, delivery) in [(503, Delivery::NotSent), (429, Delivery::Refused)] {
-        let (tell, told) = tokio::sync::oneshot::channel();
+        let (report, reported) = tokio::sync::oneshot::channel();
         let url = by_hand(move |mut socket| async move {
             head(&mut socket).await;
             socket.read_exact(&mut [0; 1000]).await.unwrap();
@@ -811,7 +811,7 @@ async fn takes_an_answer_that_comes_before_the_body_has_left() {
             tokio::time::sleep(Duration::from_millis(300)).await;
             let mut rest = Vec::new();
             let _ = socket.read_to_end(&mut rest).await;
-            let _ = tell.send(1000 + rest.len() as u64);
+            let _ = report.send(1000 + rest.len() as u64);
         })
         .await;
         let body = large_body();
@@ -825,7 +825,7 @@ async fn takes_an_answer_that_comes_before_the_body_has_left() {
             (Some(status), "busy", delivery)
         );
         assert!(
-            told.await.unwrap() < body.bytes(),
+            reported.await.unwrap() < body.bytes(),
             "the rest of the body stays here"
         );
     }
@@ -1073,7 +1073,7 @@ async fn child_with_a_proxy_in_its_environment() {
 
 #[test]
 fn asks_no_proxy_for_this_machine() {
-    // A proxy that hears of nobody but the call to another machine.
+    // A proxy that receives only the call to another machine.
     let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", proxy.local_addr().unwrap());
     let heard = std::thread::spawn(move || {
@@ -1119,7 +1119,7 @@ fn a_short_key_is_a_word_and_no_secret() {
 }
 
 #[tokio::test]
-async fn a_key_in_the_results_is_replaced_on_the_way() {
+async fn a_key_in_the_results_is_replaced_in_transit() {
     let line = format!(
         r#"{{"custom_id":"a","result":{{"type":"errored","error":{{"error":{{"message":"{KEY} is wrong"}}}}}}}}"#
     );

@@ -1,4 +1,4 @@
-//! An answer: its status and headers at once, its body as it comes.
+//! An answer: its status and headers at once, its body as a stream.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ impl Answer {
         }
     }
 
-    /// The body as it comes, but for secrets, which [`SecretFilter`] replaces. An error ends the
+    /// The body as a stream, but for secrets, which [`SecretFilter`] replaces. An error ends the
     /// stream; an end without error is where the other side said it would be.
     pub(in crate::provider) fn stream(self) -> ResultStream {
         let Answer {

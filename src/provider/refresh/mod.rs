@@ -2,10 +2,10 @@
 //! retired.
 //!
 //! In come the catalog and the [`ModelInfo`]s of a list that names retired models too; out come the
-//! differences, and the overrides that bring the catalog up to date. The list tells limits, capabilities
-//! and the end of a model's life. It tells no prices, no shortest cached prefix and no tokenizer:
-//! of a new model these are taken from the newest one of its line in service, except for the
-//! prices, without which no plan is made.
+//! differences, and the overrides that update the catalog. The list has limits, capabilities and
+//! the end of a model's life. It has no prices, no shortest cached prefix and no tokenizer: of a
+//! new model these are taken from the newest one of its line in service, except for the prices,
+//! without which no plan is made.
 //!
 //! **Source** of the list's members: the provider's official Python SDK 2.14.0, type `ModelInfo`,
 //! read 2026-11-30.
@@ -34,8 +34,8 @@ pub struct Refresh {
     pub changed: Vec<ChangedModel>,
     /// Models that it has in service, and whose calls fail.
     pub retired: Vec<RetiredModel>,
-    /// Models that it has in service and the list does not name: they may be retired, or not offered
-    /// to this workspace.
+    /// Models that it has in service and the list does not name: they may be retired, or not
+    /// offered to this workspace.
     pub unlisted: Vec<String>,
     /// What the catalog is overridden with.
     #[serde(skip)]
@@ -47,7 +47,7 @@ pub struct Refresh {
 pub struct NewModel {
     /// Its id.
     pub id: String,
-    /// The model from which what the list does not tell was taken.
+    /// The model that supplies what the list lacks.
     pub like: Option<String>,
 }
 
@@ -342,7 +342,7 @@ impl Refresh {
     }
 }
 
-/// How a model thinks, as far as what it refuses tells.
+/// How a model thinks, as far as its refusals show.
 fn thinking(refused: &[String], like: Option<Thinking>) -> &'static str {
     let refuses = |kind: &str| refused.iter().any(|word| word == kind);
     match (refuses("disabled"), refuses("adaptive"), like) {

@@ -94,7 +94,7 @@ fn a_model_that_is_gone_is_named_with_its_day_and_successor() {
 }
 
 #[test]
-fn a_new_model_gets_what_is_not_told_from_its_line_but_no_price() {
+fn a_new_model_inherits_from_its_line_but_not_the_price() {
     let can = |yes: bool| json!({ "supported": yes });
     let list = [info(
         "claude-haiku-6",

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 pub trait Clock: Send + Sync {
     /// The time.
     fn now(&self) -> Timestamp;
-    /// The time since some moment, for how long something has lasted: it only moves forward,
+    /// The time since a fixed instant, for how long something has lasted: it only moves forward,
     /// whatever is done to the clock.
     fn elapsed(&self) -> Duration {
         self.now()

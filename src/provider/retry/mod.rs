@@ -1,19 +1,19 @@
 //! What may be tried again, and after how long: the one place that decides it.
 //!
-//! [`judge`] looks at one failed call and gives a [`Verdict`]; it is pure. [`with_retry`] drives a
-//! call whose verdict is to wait. Rules are tried from the top; the first that fits holds.
+//! [`judge`] classifies one failed call as a [`Verdict`]; it is pure. [`with_retry`] drives a call
+//! whose verdict is to wait. Rules are tried from the top; the first that fits holds.
 //!
-//! | what came back | calls | verdict |
+//! | what was returned | calls | verdict |
 //! |---|---|---|
 //! | anything that leaves open whether a batch was created ([`Delivery::Unknown`]: lost answer, 408, 409, 499, 5xx, a 529 that is not the API's own) | create | `Doubt`: look for it, never send again |
-//! | 402; codes of spend limits; 400 or 429 whose message tells of a usage limit, spend limit or empty balance | all | `StopSpend` |
+//! | 402; codes of spend limits; 400 or 429 whose message names a usage limit, spend limit or empty balance | all | `StopSpend` |
 //! | codes of an organization or workspace that is switched off ([`WORKSPACE_CODES`]) | all | `StopAccount` |
 //! | 401, 403; codes of keys whose owner left | all | `StopCredentials` |
 //! | 413; 400 or 422 whose message says that the batch has too many requests or bytes | create | `Split` |
 //! | 404 | retrieve, results, cancel | `Wait404` for [`WAIT_404`], then `Fail`: a batch that exists may not be found for a while |
 //! | `x-should-retry: false` | all | `Fail` |
 //! | 409 | cancel, delete | `Fail`: the batch is in the wrong state |
-//! | lost connection or silence once the request was on its way | message | `Fail`: it may have been answered, and be paid |
+//! | lost connection or silence once the request was sent | message | `Fail`: it may have been answered, and be paid |
 //! | our own fault (`body`), `certificate`, `unsupported` | all | `Fail` |
 //! | `redirect` to another origin, or in a circle | retrieve, list, results | `Again`: harmless, and passes where a gateway restarts; never followed |
 //! | `redirect` | all others | `Fail` |
@@ -30,7 +30,7 @@
 //!
 //! Patience, counted from the first try: create 15 minutes without a connection, an hour against
 //! 529, 24 hours against 429 (the queue of the workspace empties as its batches end, and none lives
-//! longer); message, count tokens and models two minutes, since somebody waits; all others one
+//! longer); message, count tokens and models two minutes, since the caller waits; all others one
 //! hour.
 //!
 //! How long to wait: `min(0.5 · 2ⁿ, 60)` seconds less up to a quarter, n tries having failed before
@@ -52,7 +52,7 @@ use super::{ApiError, ApiErrorKind, Delivery};
 
 pub use super::Call;
 pub use clock::{Clock, SystemClock};
-pub use repeat::{FailedTry, with_retry, with_retry_telling};
+pub use repeat::{FailedTry, with_retry, with_retry_reporting};
 pub use too_large::most_requests;
 
 /// How long a batch that must exist may be "not found".
@@ -65,8 +65,8 @@ pub const UNREADABLE_TRIES: u32 = 4;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Codes in `error.details.error_code` that mean: no money, and none until somebody acts or the
-/// month ends.
+/// Codes in `error.details.error_code` that mean: no money, and none until an administrator acts or
+/// the month ends.
 const SPEND_CODES: [&str; 4] = [
     "enforced_spend_limit_reached",
     "contract_spend_limit_reached",
@@ -83,7 +83,7 @@ const SPEND_WORDS: [&str; 4] = [
 /// Codes that concern the key and not the call.
 const ACCOUNT_CODES: [&str; 1] = ["claude_code_key_creator_not_member"];
 /// Codes that concern the organization or its workspace, and neither the call nor the key: the same
-/// call works when somebody has changed a setting there. **Source**: error classes of the
+/// call works once an administrator changes a setting there. **Source**: error classes of the
 /// provider's Python SDK 2.14.0, read 2026-11-30.
 pub const WORKSPACE_CODES: [&str; 4] = [
     "organization_on_hold",
@@ -111,10 +111,10 @@ pub enum Verdict {
     Doubt,
     /// The key is not accepted; nothing will work with it.
     StopCredentials,
-    /// A spend limit is reached, or there is no money; nothing will work until somebody acts.
+    /// A spend limit is reached, or there is no money; nothing works until an administrator acts.
     StopSpend,
-    /// The organization or its workspace is switched off for such calls; nothing will work until
-    /// somebody acts. The key is accepted.
+    /// The organization or its workspace is switched off for such calls; nothing will work until an
+    /// administrator acts. The key is accepted.
     StopAccount,
     /// It will not get better by trying.
     Fail,

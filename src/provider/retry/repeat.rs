@@ -8,7 +8,7 @@ use crate::provider::{ApiError, Call};
 /// A try that failed and is made again.
 #[derive(Debug, Clone, Copy)]
 pub struct FailedTry<'a> {
-    /// What came back.
+    /// What was returned.
     pub error: &'a ApiError,
     /// How many tries failed before it.
     pub attempt: u32,
@@ -28,19 +28,19 @@ where
     F: FnMut() -> R,
     R: Future<Output = Result<T, ApiError>>,
 {
-    with_retry_telling(call, clock, None, |_| {}, make).await
+    with_retry_reporting(call, clock, None, |_| {}, make).await
 }
 
-/// As [`with_retry`]; `tell` hears of each failed try before the wait, and no wait begins that
-/// would end later than `longest` after the first try.
+/// As [`with_retry`]; `on_failure` receives each failed try before the wait, and no wait begins
+/// that would end later than `longest` after the first try.
 ///
 /// # Errors
 /// As [`with_retry`].
-pub async fn with_retry_telling<T, F, R>(
+pub async fn with_retry_reporting<T, F, R>(
     call: Call,
     clock: &dyn Clock,
     longest: Option<Duration>,
-    tell: impl Fn(FailedTry<'_>),
+    on_failure: impl Fn(FailedTry<'_>),
     mut make: F,
 ) -> Result<T, ApiError>
 where
@@ -64,7 +64,7 @@ where
                     return Err(error);
                 }
                 announce(&error, attempt, after);
-                tell(FailedTry {
+                on_failure(FailedTry {
                     error: &error,
                     attempt,
                     since,

@@ -78,7 +78,7 @@ fn judges_every_call_by_the_table() {
         should_retry: Some(yes),
         ..error
     };
-    let told = |status, message: &str| ApiError {
+    let answer = |status, message: &str| ApiError {
         message: message.to_owned(),
         ..answered(status)
     };
@@ -86,20 +86,20 @@ fn judges_every_call_by_the_table() {
     let table: Vec<(&str, ApiError, [&str; 9])> = vec![
         //                                                        create   retrieve list     results  cancel   delete   message  count    models
         ("400", answered(400),                                   ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
-        ("400 limit", told(400, "You have reached your specified API usage limits."),
+        ("400 limit", answer(400, "You have reached your specified API usage limits."),
                                                                  ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
-        ("400 balance", told(400, "Your credit balance is too low"),
+        ("400 balance", answer(400, "Your credit balance is too low"),
                                                                  ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
         ("400 hold", coded(400, "organization_on_hold"),         ["account"; 9]),
         ("400 cmek", coded(400, "cmek_key_disabled"),            ["account"; 9]),
         ("403 review", coded(403, "workspace_human_review_disabled"), ["account"; 9]),
         ("400 member", coded(400, "claude_code_key_creator_not_member"), ["key"; 9]),
-        ("400 items", told(400, "requests: List should have at most 1000 items after \
+        ("400 items", answer(400, "requests: List should have at most 1000 items after \
             validation, not 5000"),
                                                                  ["split", "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
-        ("422 requests", told(422, "Too many requests in batch"),
+        ("422 requests", answer(422, "Too many requests in batch"),
                                                                  ["split", "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
-        ("400 id", told(400, "requests.0.custom_id: String should have at most 64 characters"),
+        ("400 id", answer(400, "requests.0.custom_id: String should have at most 64 characters"),
                                                                  ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
         ("401", answered(401),                                   ["key",   "key",   "key",   "key",   "key",   "key",   "key",   "key",   "key"]),
         ("402", answered(402),                                   ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
@@ -118,7 +118,7 @@ fn judges_every_call_by_the_table() {
         ("429 cap", coded(429, "enforced_spend_limit_reached"),  ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
         ("429 contract", coded(429, "contract_spend_limit_reached"),
                                                                  ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
-        ("429 told", told(429, "the monthly Spend Limit of this organization is reached"),
+        ("429 limit", answer(429, "the monthly Spend Limit of this organization is reached"),
                                                                  ["spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend", "spend"]),
         ("429 no", should(answered(429), false),                 ["fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail",  "fail"]),
         ("499", answered(499),                                   ["doubt", "again", "again", "again", "again", "again", "again", "again", "again"]),

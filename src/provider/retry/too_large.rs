@@ -2,7 +2,7 @@
 
 use crate::provider::ApiError;
 
-/// What a provider says of a batch that it finds too large, in another way than 413: how many
+/// What a provider says of a batch that it finds too large, with another status than 413: how many
 /// requests it takes, where it names a number. `None` where the message speaks of something else,
 /// such as the length of a text.
 #[must_use]

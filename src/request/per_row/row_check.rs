@@ -76,8 +76,8 @@ pub(super) fn not_worked_out(key: &str, problem: &str) -> RowParamError {
     )
 }
 
-/// A model that no one knows. What is no model's name by its looks is a cell of another column, and
-/// is not repeated.
+/// An unknown model. What does not look like a model's name is a cell of another column, and is not
+/// repeated.
 fn unknown_model(name: &str, catalog: &Catalog) -> RowParamError {
     let is_name = name.len() <= 64
         && name

@@ -3,8 +3,8 @@
 //! A request that its model refuses fails its row, and that shows only when the batch has ended. So
 //! the same rules are checked for the job as it stands, and for each row that chooses by itself.
 //!
-//! In comes a [`ModelCase`]: what is asked, and of which model; out goes the first [`Violation`], with the
-//! fix, or the warnings.
+//! In comes a [`ModelCase`]: what is asked, and of which model; out goes the first [`Violation`],
+//! with the fix, or the warnings.
 //!
 //! To add a rule: an entry in [`RULES`] or [`WARNINGS`]; a fact about models: in the catalog.
 

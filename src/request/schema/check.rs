@@ -485,8 +485,8 @@ impl SchemaChecker<'_> {
         }
     }
 
-    /// Walks from a definition through its references; gives the first one on the way back to where
-    /// the walk came from.
+    /// Walks from a definition through its references; gives the first one on the path back to
+    /// where the walk came from.
     fn cycle(
         &self,
         definition: &str,

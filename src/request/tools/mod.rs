@@ -8,8 +8,8 @@
 //! marks.
 //!
 //! A tool of the job's own has an `input_schema`, and the model answers with a call of it. A tool
-//! of the provider's is recognised by its `type`: of the versions in `SERVER_TOOLS` every setting is
-//! checked, of a newer version those settings that are known; a tool that is not known here is
+//! of the provider's is recognised by its `type`: of the versions in `SERVER_TOOLS` every setting
+//! is checked, of a newer version those settings that are known; a tool that is not known here is
 //! passed on as it is written. The simulator asks the same table.
 //!
 //! To add a tool of the provider, or a version: an entry in `SERVER_TOOLS`; a setting: an entry in

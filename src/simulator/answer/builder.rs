@@ -1,4 +1,5 @@
-//! Builds an answer block by block, within its limit of tokens, and with the fault that it shall have.
+//! Builds an answer block by block, within its limit of tokens, and with the fault that it shall
+//! have.
 
 use serde_json::Value;
 

@@ -19,7 +19,7 @@ use super::reply::opaque_id;
 
 pub(super) use message::SimMessage;
 
-/// A way in which an answer goes wrong on request.
+/// How an answer goes wrong on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AnswerFault {
     Refused,

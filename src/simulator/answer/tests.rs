@@ -165,8 +165,8 @@ fn cites_the_documents_that_may_be_cited() {
     let document = json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Green is the \
         colour of hope."},
         "citations": {"enabled": true}});
-    let asked = json!({"messages": [{"role": "user", "content": [document, {"type": "text", "text": "What is green, and why is \
-        it so?"}]}]});
+    let asked = json!({"messages": [{"role": "user", "content": [document, {"type": "text", "text": "What is green, and why is it \
+        so?"}]}]});
     let message = answer("a", &asked, None);
     let cited = message["content"].as_array().unwrap().last().unwrap();
     let citation = &cited["citations"][0];

@@ -60,7 +60,7 @@ fn meets_about_the_asked_share_of_rows_and_leaves_them_alone_the_next_time() {
     assert_eq!(
         met(1),
         first,
-        "a batch that is processed again meets the same fate"
+        "a batch that is processed again has the same result"
     );
     assert_eq!(met(2), ["r7"], "only what lasts");
 }

@@ -1,9 +1,9 @@
 //! One request's `params`, checked as the API checks them once a batch is accepted.
 //!
-//! In comes the JSON text of `params`; out goes a [`ParsedRequest`]: its [`RequestHead`] (everything but the
-//! messages), the [`ParsedMessages`] (the messages), or the [`ErrorReply`] that becomes an `errored` line in a
-//! batch and an HTTP error at `/v1/messages`. The wording follows the API's where that is known;
-//! programs must not depend on it there, nor here.
+//! In comes the JSON text of `params`; out goes a [`ParsedRequest`]: its [`RequestHead`]
+//! (everything but the messages), the [`ParsedMessages`] (the messages), or the [`ErrorReply`] that
+//! becomes an `errored` line in a batch and an HTTP error at `/v1/messages`. The wording follows
+//! the API's where that is known; programs must not depend on it there, nor here.
 //!
 //! The requests of a run share their head byte for byte, so heads are read once and remembered by
 //! their bytes.

@@ -53,7 +53,7 @@ impl ModelRules<'_> {
         Ok(wanted)
     }
 
-    /// The API takes one way of sampling at a time from models that sample.
+    /// The API takes one sampling method at a time from models that sample.
     pub(super) fn sampling(&self, params: &ParamValues) -> Result<(), ErrorReply> {
         let has_both = params.get("temperature").is_some() && params.get("top_p").is_some();
         if has_both && self.model.sampling {

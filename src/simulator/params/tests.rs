@@ -15,7 +15,7 @@ const OLD_BATCH: CallContext<'_> = CallContext {
     ..BATCH
 };
 
-/// One model of each way of thinking: `extended`, `optional`, `default`, `always`.
+/// One model of each thinking mode: `extended`, `optional`, `default`, `always`.
 fn reader() -> RequestReader {
     let mut catalog = Catalog::builtin().clone();
     let haiku = catalog.model("claude-haiku-4-5").unwrap().1.clone();
@@ -669,8 +669,8 @@ fn agrees_with_what_is_checked_before_sending() {
             let (checked, spec) = compile(id);
             let sent =
                 |requests: &Requests| String::from_utf8(requests.params_json(b"]}")).unwrap();
-            // What is refused is sent all the same, past the check: as for a model of which no
-            // rules are known.
+            // What is rejected is still sent, past the check: as for a model of which no rules are
+            // known.
             let sent = match (&checked, compile("no-rules").0) {
                 (Ok(requests), _) => sent(requests),
                 (Err(_), Ok(lenient)) => sent(&lenient).replace("no-rules", id),

@@ -65,7 +65,7 @@ pub(super) async fn create(
     Ok(sim.object(&record))
 }
 
-/// A part of a body on its way to the thread that takes it in. Without `End` nothing is accepted.
+/// A part of a body that is sent to the thread that stores it. Without `End` nothing is accepted.
 enum BodyChunk {
     Bytes(Bytes),
     End,

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::fingerprint;
 use crate::simulator::envelope::BatchElement;
 
-/// A batch on its way in. Dropped before [`Store::accept`], it leaves nothing behind.
+/// A batch that is being received. Dropped before [`Store::accept`], it leaves nothing behind.
 pub(in crate::simulator) struct IncomingBatch {
     pub(super) folder: tempfile::TempDir,
     pub(in crate::simulator) requests: BufWriter<File>,

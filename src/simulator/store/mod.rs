@@ -389,8 +389,8 @@ pub(super) fn fingerprint(mut ids: Vec<String>) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// Replaces a small file as a whole. A power cut may lose it, a killed process cannot: more than
-/// that is not asked of a simulator.
+/// Replaces a small file as a whole. A power failure may lose it, a killed process cannot: more
+/// than that is not asked of a simulator.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
     file.write_all(bytes)?;

@@ -61,7 +61,7 @@ impl BatchRecord {
     }
 }
 
-/// A moment later, or the last one there is.
+/// The timestamp `by` later, or the last one there is.
 pub(in crate::simulator) fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -200,8 +200,8 @@ impl CsvRecords {
             let byte = chunk[at];
             self.consume(at + 1);
             self.lines.broke(byte);
-            // A line feed after the return belongs to the same break. Left unread, it would count as
-            // a line of its own when several lines are skipped.
+            // A line feed after the return belongs to the same break. Left unread, it would count
+            // as a line of its own when several lines are skipped.
             if byte == b'\r' && self.peek(input)? == Some(b'\n') {
                 self.consume(1);
                 self.lines.broke(b'\n');
@@ -301,8 +301,8 @@ impl CsvRecords {
         }
     }
 
-    /// Whether a backslash is before a quotation mark in the record, or before its end: then the file
-    /// probably uses backslashes as escapes.
+    /// Whether a backslash is before a quotation mark in the record, or before its end: then the
+    /// file probably uses backslashes as escapes.
     fn looks_escaped(&self, record: &CsvRecord) -> bool {
         self.escape.is_none()
             && (record.text.ends_with(b"\\") || record.text.windows(2).any(|pair| pair == b"\\\""))

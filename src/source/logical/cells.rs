@@ -13,7 +13,8 @@ use arrow::error::ArrowError;
 use super::fields::as_read;
 use super::kind::{LogicalKind, logical_kind};
 
-/// The cells of a column of a file as they are in the rows of a source; `field` is that of the file.
+/// The cells of a column of a file as they are in the rows of a source; `field` is that of the
+/// file.
 pub(in crate::source) fn cells_as_read(
     cells: &ArrayRef,
     field: &FieldRef,

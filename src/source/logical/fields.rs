@@ -24,8 +24,8 @@ pub(in crate::source) fn with_file_kinds(fields: &Fields, root: &Type) -> Option
     (fields.len() == root.get_fields().len() && changed != *fields).then_some(changed)
 }
 
-/// A field with the logical kind of its Parquet type. Where the two are not nested alike, as in lists
-/// of the oldest form, it stays as it is.
+/// A field with the logical kind of its Parquet type. Where the two are not nested alike, as in
+/// lists of the oldest form, it stays as it is.
 fn with_file_kind(field: &FieldRef, of_file: &Type) -> FieldRef {
     let inner = |item: &FieldRef, of_file: &Type| with_file_kind(item, of_file);
     let data_type = match field.data_type() {
@@ -74,8 +74,8 @@ fn is_date(of_file: &Type) -> bool {
         || info.converted_type() == ConvertedType::DATE
 }
 
-/// The Parquet type of the items of a list: inside the repeated group, or that group itself in older
-/// files.
+/// The Parquet type of the items of a list: inside the repeated group, or that group itself in
+/// older files.
 fn item_of_file<'t>(list: &Field, of_file: &'t Type) -> Option<&'t Type> {
     let item = item(list.data_type())?;
     if of_file.get_basic_info().has_repetition()
@@ -91,7 +91,7 @@ fn item_of_file<'t>(list: &Field, of_file: &'t Type) -> Option<&'t Type> {
     }
     match repeated.get_fields() {
         // A list of structs with one member in an older file looks the same; the member's name
-        // tells them apart.
+        // distinguishes them.
         [only] if !matches!(item.data_type(), DataType::Struct(members) if members.len() == 1 && members[0].name() == only.name()) => {
             Some(only)
         }
@@ -138,8 +138,8 @@ pub(super) fn set_kind(field: &mut Field, kind: &LogicalKind) {
     }
 }
 
-/// A field of a file as it is in the rows of a source: with the kind of its Arrow extension type too,
-/// and UUIDs as text.
+/// A field of a file as it is in the rows of a source: with the kind of its Arrow extension type
+/// too, and UUIDs as text.
 pub(in crate::source) fn as_read(field: &FieldRef) -> FieldRef {
     let mut new = with_inner(field, &mut as_read);
     if logical_kind(&new).is_none()

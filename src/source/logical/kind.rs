@@ -140,8 +140,8 @@ fn algorithm(name: &str) -> Option<EdgeInterpolationAlgorithm> {
         .find(|known| known.to_string().eq_ignore_ascii_case(name))
 }
 
-/// The kind by the metadata of GeoArrow. The defaults differ: no coordinate system there is `srid:0`
-/// in Parquet, and none in Parquet is `OGC:CRS84`.
+/// The kind by the metadata of GeoArrow. The defaults differ: no coordinate system there is
+/// `srid:0` in Parquet, and none in Parquet is `OGC:CRS84`.
 fn geometry(metadata: Option<&String>) -> LogicalKind {
     let metadata: serde_json::Value = metadata
         .and_then(|text| serde_json::from_str(text).ok())

@@ -159,7 +159,8 @@ impl ColumnChunk<'_> {
         )
     }
 
-    /// Rejects a page that is too large to decompress; one with a single value is reported as a cell.
+    /// Rejects a page that is too large to decompress; one with a single value is reported as a
+    /// cell.
     pub(super) fn check_page(&self, page: &PageHeader, row: Option<u64>) -> Result<(), Error> {
         let most = self.context.max_cell_bytes;
         if page.values == 1 && !page.is_dictionary && page.unpacked > most.saturating_add(64) {
@@ -213,8 +214,8 @@ impl ColumnChunk<'_> {
         let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0);
         loop {
             match unpacked.read(&mut buffer) {
-                // A page of version 2 begins with levels that are not compressed, so this may fail for
-                // a good page. Damage is reported by the reader.
+                // A page of version 2 begins with levels that are not compressed, so this may fail
+                // for a good page. Damage is reported by the reader.
                 Ok(0) | Err(_) => return Ok(bytes),
                 Ok(read) => bytes += read as u64,
             }

@@ -1,4 +1,5 @@
-//! Headers of pages, read without the reader crate, which would decompress the page with its header.
+//! Headers of pages, read without the reader crate, which would decompress the page with its
+//! header.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -172,8 +173,8 @@ impl CompactReader<'_> {
     }
 }
 
-/// Checks the promises of the header reader on any bytes: it ends, reads no byte twice, and a header
-/// cut anywhere is no header.
+/// Checks the promises of the header reader on any bytes: it ends, reads no byte twice, and a
+/// header cut anywhere is no header.
 ///
 /// # Panics
 /// Where a promise is broken.

@@ -26,8 +26,8 @@ const JULIAN_EPOCH: i64 = 2_440_588;
 /// The whole days before and after 1970 that 64 bits of nanoseconds can represent.
 const NANOSECOND_DAYS: i64 = 106_751;
 
-/// Finds the unit for the 96-bit timestamps of a column by its values: those of dictionaries, and of
-/// the pages that store values plainly.
+/// Finds the unit for the 96-bit timestamps of a column by its values: those of dictionaries, and
+/// of the pages that store values plainly.
 pub(in crate::source) fn int96_unit(
     file: &File,
     path: &Path,

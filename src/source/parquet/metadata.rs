@@ -75,8 +75,8 @@ fn typed(
     with_logical_kinds(metadata)
 }
 
-/// Reads 96-bit timestamps in microseconds, or in nanoseconds where they have digits that small. The
-/// reader's default is nanoseconds, which overflow silently after the year 2262, while the most
+/// Reads 96-bit timestamps in microseconds, or in nanoseconds where they have digits that small.
+/// The reader's default is nanoseconds, which overflow silently after the year 2262, while the most
 /// common writer of such timestamps (Spark) counts microseconds and uses the year 9999.
 fn with_int96_units(
     input: &Input,
@@ -148,8 +148,8 @@ const SPARK_KEY: &str = "org.apache.spark.version";
 const NO_UNIT: &str = "96-bit timestamps, some with nanoseconds and some outside of the years 1677 \
     to 2262, which no type holds together";
 
-/// The field with the units of its 96-bit timestamps; `unit` is called for each leaf in the order of
-/// the file.
+/// The field with the units of its 96-bit timestamps; `unit` is called for each leaf in the order
+/// of the file.
 fn with_unit(field: &FieldRef, unit: &mut dyn FnMut() -> Option<TimeUnit>) -> FieldRef {
     let is_nested = matches!(field.data_type(), DataType::Struct(_) | DataType::Map(..))
         || logical::item(field.data_type()).is_some();

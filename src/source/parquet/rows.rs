@@ -208,8 +208,9 @@ impl Iterator for ParquetRows {
     }
 }
 
-/// The bytes of the wanted columns of a row group by its metadata, and whether they take the same in
-/// memory: the values of a dictionary are stored once, but take memory in every row that uses them.
+/// The bytes of the wanted columns of a row group by its metadata, and whether they take the same
+/// in memory: the values of a dictionary are stored once, but take memory in every row that uses
+/// them.
 fn stated_bytes(group: &RowGroupMetaData, mask: &ProjectionMask) -> (u64, bool) {
     let (mut bytes, mut is_sure) = (0_u64, true);
     for (_, chunk) in group

@@ -195,8 +195,8 @@ fn reads_what_the_parquet_crate_reads() {
         }
         let source = Source::open(&spec(path.to_str().unwrap()), Path::new(""));
         let source = source.unwrap();
-        // Told the types, since old timestamps are read in another unit than the crate's own, and
-        // UUIDs are text here.
+        // Read with the stored types, since old timestamps are read in another unit than the
+        // crate's own, and UUIDs are text here.
         let fields = source
             .schema()
             .fields()
@@ -204,9 +204,9 @@ fn reads_what_the_parquet_crate_reads() {
             .map(super::super::logical::stored)
             .collect::<Vec<_>>();
         let stored: SchemaRef = Arc::new(Schema::new(fields));
-        let told = ArrowReaderOptions::new().with_schema(stored.clone());
+        let with_types = ArrowReaderOptions::new().with_schema(stored.clone());
         let file = fs::File::open(&path).unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, told)
+        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, with_types)
             .unwrap()
             .build()
             .unwrap();
@@ -591,7 +591,7 @@ fn a_column_that_cannot_be_read_stops_only_who_needs_it() {
     }
 }
 
-/// A Parquet file of one column, packed and written as told.
+/// A Parquet file of one column, packed and written as instructed.
 fn one_column(
     cells: ArrayRef,
     properties: ::parquet::file::properties::WriterPropertiesBuilder,

@@ -56,14 +56,14 @@ fn refuses_text_after_a_closing_quotation_mark() {
         let error = read(name, text).unwrap_err();
         assert!(error.to_string().contains(expected), "{text:?}: {error}");
     }
-    let told = |text: &str| match read("a.csv", text).unwrap_err() {
+    let suggests_escape = |text: &str| match read("a.csv", text).unwrap_err() {
         Error::AfterQuote { escape, .. } | Error::Quote { escape, .. } => escape,
         other => panic!("{other}"),
     };
-    assert!(told(inches));
-    assert!(told("a,b\n1,\"say \\\"no\\\" to\"\n"));
-    assert!(told("a,b\n1,\"5\\\"\"\n2,3\n"));
-    assert!(!told("a,b\n1,\"5\" x\"\n2,3\n"));
+    assert!(suggests_escape(inches));
+    assert!(suggests_escape("a,b\n1,\"say \\\"no\\\" to\"\n"));
+    assert!(suggests_escape("a,b\n1,\"5\\\"\"\n2,3\n"));
+    assert!(!suggests_escape("a,b\n1,\"5\" x\"\n2,3\n"));
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn says_what_is_not_supported() {
             "zip.csv",
             "is a ZIP archive or a spreadsheet, which is not supported",
         ),
-        ("a.csv.bz2", "is compressed in another way"),
+        ("a.csv.bz2", "is compressed with another format"),
         ("a.orc", "is an ORC file"),
         (
             "s3://me:secret@bucket/key/*.csv?sig=secret",

@@ -1,4 +1,4 @@
-//! The way of a row: folders, derive, where, limit, types, and what is refused.
+//! The steps of a row: folders, derive, where, limit, types, and what is refused.
 
 use super::*;
 

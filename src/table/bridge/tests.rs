@@ -154,7 +154,7 @@ fn unpacked() -> Vec<BoxedStrategy<ArrayRef>> {
     ]
 }
 
-/// Each column, cut anywhere, must be as it was after the way there and back.
+/// Each column, cut anywhere, must be unchanged after a round trip.
 fn check(strategies: Vec<BoxedStrategy<ArrayRef>>, cases: u32, same_type: bool) {
     let config = Config {
         cases,

@@ -119,7 +119,7 @@ impl JsonWriter {
                 .push_str(if self.indent.is_some() { ": " } else { ":" });
             let item = value.get_item(&key)?;
             if item.kind() == ValueKind::Bytes && is_row(value) {
-                // The name of a column may be told; the key of a map is a row's contents.
+                // The name of a column may be shown; the key of a map is a row's contents.
                 let column = key.as_str().unwrap_or_default();
                 return Err(wrong(format!(
                     "the column `{column}` is binary; name the other columns, or use the filter \

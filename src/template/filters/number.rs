@@ -36,8 +36,8 @@ pub(super) fn number(
     Ok(Value::from(rounded.write(thousands)))
 }
 
-/// A decimal number as text, so that no digit is lost and rounding follows the digits that a
-/// person sees: 2.675 is 2.68 although its float is a little less.
+/// A decimal number as text, so that no digit is lost and rounding follows the digits that a user
+/// sees: 2.675 is 2.68 although its float is a little less.
 struct Digits {
     negative: bool,
     whole: String,

@@ -32,8 +32,8 @@ pub(crate) fn check_marks(marks: &[(String, CacheTtl)]) -> Result<(), Error> {
     }) {
         Some((early, late)) => {
             let problem = format!(
-                "is cached for 1h behind {early}, which is cached for 5m; the API wants the longer \
-                 life first"
+                "is cached for 1h behind {early}, which is cached for 5m; the API requires the \
+                 longer life first"
             );
             Err(Error::Part {
                 part: late.clone(),

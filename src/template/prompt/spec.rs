@@ -261,7 +261,7 @@ pub enum CellForm {
 }
 
 impl CellForm {
-    /// Whether each cell tells.
+    /// Whether each cell decides.
     fn is_auto(&self) -> bool {
         *self == CellForm::Auto
     }

@@ -81,7 +81,7 @@ pub enum TurnFault {
         problem: &'static str,
     },
     /// The model would have to begin.
-    #[error("the conversation begins with the role `assistant`, and the API wants `user` first")]
+    #[error("the conversation begins with the role `assistant`, and the API requires `user` first")]
     First,
     /// The answer would have begun already.
     #[error(
@@ -210,7 +210,7 @@ fn is_marked(block: &serde_json::Map<String, serde_json::Value>) -> bool {
     block.contains_key("cache_control") || inside.any(is_marked)
 }
 
-/// Passes on the turns of a cell, and gives how many there were; a null cell or an empty list has
+/// Passes on the turns of a cell, and returns how many there were; a null cell or an empty list has
 /// none.
 pub(super) fn of_cell(
     array: &ArrayRef,
@@ -350,7 +350,7 @@ pub(super) fn examples(
     Ok(turns)
 }
 
-/// Adds the turns of one line; an error tells what the line is or lacks.
+/// Adds the turns of one line; an error says what the line is or lacks.
 fn add_example(
     number: usize,
     line: &str,

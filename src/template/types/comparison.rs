@@ -41,7 +41,7 @@ impl fmt::Display for OperandType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ComparedWith {
-    /// A constant, or a value made of constants.
+    /// A constant, or a value built from constants.
     Constant(TypeClass),
     /// Another column.
     Column {

@@ -273,7 +273,7 @@ impl<'a> TypeChecker<'a> {
     }
 }
 
-/// Made of the column of the one or the other.
+/// Built from the column of the one or the other.
 fn made_of(left: &Inferred, right: &Inferred) -> Inferred {
     let from = left
         .from

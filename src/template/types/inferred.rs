@@ -54,7 +54,7 @@ pub(super) struct Inferred {
     pub(super) from: Option<ColumnOrigin>,
 }
 
-/// The column that an expression is made of.
+/// The column that an expression is built from.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ColumnOrigin {
     /// Its name, with the path to a field in it.
@@ -79,7 +79,7 @@ impl Inferred {
         }
     }
 
-    /// Of another value_type, made of the same column.
+    /// Of another value_type, built from the same column.
     pub(super) fn with_type(&self, value_type: ValueType) -> Inferred {
         Inferred {
             value_type,

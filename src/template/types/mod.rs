@@ -7,7 +7,7 @@
 //! [`ValueType::Unknown`] and passes: there are no false alarms.
 //!
 //! Text columns that are used as a condition are collected as well: the text `false` is true.
-//! Whether a column holds it, only the rows tell.
+//! Whether a column holds it, only the rows show.
 //!
 //! ```text
 //! inferred.rs     the types, and what is known of a cell, a field, an item

@@ -7,7 +7,7 @@
 //! | `integer`, `number`, `boolean` | `Int64`, `Float64`, `Boolean` |
 //! | `object`, `array` | `Struct`, `List` |
 //! | `null` beside another type, `anyOf` with `null` | that type: every column is nullable |
-//! | local `$ref`, `allOf`, unions that are one type after all | what they come to |
+//! | local `$ref`, `allOf`, unions that are one type after all | what they reduce to |
 //! | everything else: real unions, objects of any members, recursion | `Utf8` holding JSON |
 //!
 //! An answer either fits the whole schema or is refused with a reason; what is accepted reads back

@@ -343,7 +343,7 @@ fn takes_whole_numbers_written_with_a_point() {
 }
 
 #[test]
-fn tells_an_empty_object_from_none() {
+fn distinguishes_an_empty_object_from_none() {
     let schema = compiled(&json!({ "type": "object", "properties": {
         "o": { "type": ["object", "null"], "properties": { "x": { "type": "string" } } },
         "l": { "type": ["array", "null"], "items": { "type": "string" } }

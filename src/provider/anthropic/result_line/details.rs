@@ -1,8 +1,8 @@
 //! The details of a result line that only some jobs need, read in a second pass.
 //!
 //! The message is found as raw text and read into flat structs that borrow from it; tool arguments,
-//! citations and the message itself are never taken apart, but handed on as the JSON they came as.
-//! A line that cannot be read this way has no details: the outcome of the row was decided by the
+//! citations and the message itself are never taken apart, but passed on as the original JSON. A
+//! line that cannot be read like this has no details: the outcome of the row was decided by the
 //! first pass.
 
 use serde::{Deserialize, Serialize};
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(details.tool_calls[0].input, "{\"a\":\"\\ufffd\"}");
         assert!(
             details.message.unwrap().contains("\\ud83d"),
-            "the message stays as it came"
+            "the message stays as received"
         );
     }
 }

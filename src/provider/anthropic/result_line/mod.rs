@@ -12,9 +12,9 @@
 //! success, an unknown kind of block is passed over, an unknown type of result is an error of the
 //! row that keeps the word. A line that is JSON and has a `custom_id` always gives an outcome.
 //!
-//! **Usage** is read the other way round: what decides the price and is there, but cannot be read
-//! as a count, makes the cost of the row unknown ([`Usage::unreadable`]); it is never passed over,
-//! since what is left would look like an exact bill. So do counts that contradict each other:
+//! **Usage** is read with the opposite rule: what decides the price and is there, but cannot be
+//! read as a count, makes the cost of the row unknown ([`Usage::unreadable`]); it is never passed
+//! over, since what is left would look like an exact bill. So do counts that contradict each other:
 //! `cache_creation` that does not add up, `iterations` that hold less than the top level. A count
 //! that is missing or null is no count; input and output have to be named.
 //!
@@ -22,7 +22,7 @@
 //! other without a separator: where the API cites a source it cuts one sentence into several
 //! blocks.
 //!
-//! What only some jobs ask for (tool calls, thinking, citations) is read by a second look at the
+//! What only some jobs ask for (tool calls, thinking, citations) is read by a second pass over the
 //! line, in `details.rs`, so that the others do not pay for it. To take up another fact that every
 //! job wants: a field in the struct of its place in `shapes.rs`, and in [`ParsedLine`].
 

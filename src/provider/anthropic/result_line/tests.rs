@@ -85,7 +85,7 @@ fn reads_the_kind_of_error_where_it_stands() {
 }
 
 #[test]
-fn tells_the_status_from_result_and_stop_reason() {
+fn derives_the_status_from_result_and_stop_reason() {
     for (stop_reason, status) in [
         ("end_turn", Status::Succeeded),
         ("stop_sequence", Status::Succeeded),
@@ -440,7 +440,7 @@ fn a_list_of_steps_with_a_hole_is_unreadable() {
 }
 
 #[test]
-fn tells_answers_that_say_nothing() {
+fn detects_answers_that_say_nothing() {
     for (content, is_empty) in [
         (json!([]), true),
         (json!(null), true),

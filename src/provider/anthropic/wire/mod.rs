@@ -1,8 +1,8 @@
 //! The JSON shapes of the Message Batches API, read leniently.
 //!
 //! Fields that are unknown are ignored and fields that are missing are tolerated wherever the rest
-//! still means something, because gateways answer in their own way and the API grows. Result lines
-//! have a file of their own, [`super::result_line`].
+//! still means something, because gateways answer in their own format and the API grows. Result
+//! lines have a file of their own, [`super::result_line`].
 
 use std::collections::BTreeMap;
 
@@ -214,7 +214,7 @@ fn envelope_error(envelope: &Map<String, Value>) -> WireError {
     }
 }
 
-/// What a person would read of a body that is not JSON.
+/// The readable text of a body that is not JSON.
 fn plain(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let title = || {

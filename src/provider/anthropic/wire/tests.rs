@@ -164,7 +164,8 @@ fn reads_every_shape_of_error() {
         (r#"{"error":"no route"}"#, ["", "", "no route", ""]),
         (r#"{"detail":"Not Found"}"#, ["", "", "Not Found", ""]),
         (r#"{"type":"error","message":"flat"}"#, ["", "", "flat", ""]),
-        ("<html><head><title>502 Bad Gateway</title></head><body>…</body></html>", ["", "", "502 Bad Gateway", ""]),
+        ("<html><head><title>502 Bad Gateway</title></head><body>…</body></html>", ["", "", "502 \
+            Bad Gateway", ""]),
         ("<HTML><TITLE></TITLE>x", ["", "", "<HTML><TITLE></TITLE>x", ""]),
         ("upstream connect error", ["", "", "upstream connect error", ""]),
         ("  \n", ["", "", "the answer is empty", ""]),

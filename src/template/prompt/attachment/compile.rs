@@ -124,8 +124,7 @@ impl AttachmentCompiler<'_, '_> {
             return Err(no_column(&self.part, column, self.schema));
         };
         if class == MediaClass::Image && spec.from == CellForm::Text {
-            return self
-                .fails("is a picture with `from = \"text\"`; only documents are made of text");
+            return self.fails("is a picture with `from = \"text\"`; only documents can be text");
         }
         if spec.upload && matches!(spec.from, CellForm::Url | CellForm::FileId) {
             return self.fails(
@@ -159,7 +158,10 @@ impl AttachmentCompiler<'_, '_> {
                 path: self.context.folder.join(path),
                 bytes: Arc::new(bytes),
             }),
-            Err(fault) => self.fails(format!("cannot be made of `{}`: {fault}", path.display())),
+            Err(fault) => self.fails(format!(
+                "cannot be built from `{}`: {fault}",
+                path.display()
+            )),
         }
     }
 

@@ -49,7 +49,7 @@ impl CellFolder {
         match found {
             Ok(path) if path.starts_with(folder) => Ok(path),
             Ok(_) => Err(outside()),
-            // The answer for an absolute path outside must not tell whether there is such a file:
+            // The answer for an absolute path outside must not reveal whether there is such a file:
             // cells come from others.
             Err(_) if Path::new(text).is_absolute() && !Path::new(text).starts_with(folder) => {
                 Err(outside())
