@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --example embed -- sample_data/tickets/triage.toml
 //! ```
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::path::Path;
 

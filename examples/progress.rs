@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --example progress -- sample_data/tickets/triage.toml
 //! ```
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -20,9 +20,7 @@ fn source_with(filter: Option<&str>) -> Result<Source, source::Error> {
 
 #[test]
 fn refuses_an_expression_by_its_type() {
-    let refused = source_with(Some("id = '1'"))
-        .err()
-        .expect("there is no SQL here");
+    let refused = source_with(Some("id = '1'")).expect_err("there is no SQL here");
     let source::Error::Expression { source, .. } = &refused else {
         panic!("{refused:?}");
     };

@@ -29,14 +29,17 @@ mod limits;
 pub(crate) mod samples;
 
 pub(crate) use address::{check_url, is_file_id};
+pub(crate) use detect::inspect;
 pub use detect::{Detected, detect};
-pub(crate) use detect::{image_size, inspect, is_pdf, pdf_pages};
+#[cfg(feature = "simulator")]
+pub(crate) use detect::{image_size, is_pdf, pdf_pages};
 pub use facts::MediaFacts;
 pub use fault::MediaFault;
 pub use kind::MediaKind;
 pub(crate) use kind::{MediaClass, base64_bytes};
 pub use limits::MediaLimits;
 pub(crate) use limits::{
-    IMAGE_PATCH_SIDE, ImageTier, MANY_IMAGES, MAX_FILE_BYTES, MAX_IMAGE_BASE64_BYTES,
-    MAX_IMAGE_SIDE, MAX_SIDE_OF_MANY,
+    IMAGE_PATCH_SIDE, ImageTier, MAX_FILE_BYTES, MAX_IMAGE_BASE64_BYTES, MAX_IMAGE_SIDE,
 };
+#[cfg(feature = "simulator")]
+pub(crate) use limits::{MANY_IMAGES, MAX_SIDE_OF_MANY};

@@ -368,6 +368,7 @@ pub(crate) const MCP_SERVERS: &str = "mcp_servers";
 pub(crate) const THINKING_TYPES: &[&str] = &["adaptive", "between_tools", "disabled", "enabled"];
 
 /// The members of `thinking` that only some types have.
+#[cfg(any(feature = "simulator", test))]
 pub(crate) const THINKING_MEMBERS: &[(&str, &[&str])] = &[
     ("budget_tokens", &["enabled"]),
     ("display", &["adaptive", "enabled"]),

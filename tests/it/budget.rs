@@ -475,7 +475,8 @@ fn a_ledger_that_was_edited_or_is_newer_stops_everything_before_it_is_sent() {
         again: true,
         ..RunOptions::default()
     };
-    let ways: [(_, _, fn(&rowmill::ledger::Error) -> bool); 3] = [
+    type IsExpected = fn(&rowmill::ledger::Error) -> bool;
+    let ways: [(_, _, IsExpected); 3] = [
         (
             "UPDATE batches SET billed = 0 WHERE batch = 2",
             "was edited: batch 2 of run `",

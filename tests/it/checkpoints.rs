@@ -390,12 +390,15 @@ fn the_screen_says_why_a_run_stopped_and_how_to_send_the_rest() {
 
 #[test]
 fn the_screen_says_what_waits_for_a_checkpoint_and_that_it_has_ended() {
-    let work = work("[cache]\nprime_wait = \"0s\"\n[canary]\nrows = 10\n");
-    work.rowmill(&["submit", "job.toml", "--simulate"])
+    let job = "[cache]\nprime_wait = \"0s\"\n[canary]\nrows = 10\n";
+    // A batch that takes an hour cannot have ended before the command does.
+    work(job)
+        .rowmill(&["submit", "job.toml", "--simulate", "--processing", "1h"])
         .expect(5)
         .says("3 batches still to be sent");
-    work.rowmill(&["submit", "job.toml", "--simulate"])
-        .expect(5)
+    work(job)
+        .rowmill(&["run", "job.toml", "--simulate"])
+        .expect(0)
         .says("the canary has ended, the rest follows: 10 of 10 rows succeeded");
 }
 

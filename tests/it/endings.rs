@@ -127,7 +127,7 @@ fn has_member(value: &Value, name: &str, wanted: &str) -> bool {
         Value::Object(members) => members.iter().any(|(member, value)| {
             let is_it = match value {
                 Value::String(text) => text == wanted,
-                other => other.to_string() == wanted,
+                other => format!("{other}") == wanted,
             };
             (member == name && is_it) || has_member(value, name, wanted)
         }),

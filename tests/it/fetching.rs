@@ -254,7 +254,8 @@ fn results_that_an_earlier_version_took_for_all_are_fetched_again_for_nothing() 
             ..RetryOptions::default()
         })
     };
-    let calls: [(&str, &dyn Fn(&Bench) -> Result<RunReport, Error>); 4] = [
+    type Call<'a> = &'a dyn Fn(&Bench) -> Result<RunReport, Error>;
+    let calls: [(&str, Call<'_>); 4] = [
         ("run", &run),
         ("collect", &|bench| bench.collect(None)),
         ("export", &export),

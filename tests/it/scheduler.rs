@@ -291,7 +291,7 @@ fn hints_go_by_the_cause() {
         )
         .expect(2);
     refused
-        .says("classes that there are: 2 server_error")
+        .says("classes of failed rows: 2 server_error")
         .says("--class server_error`");
     work.rowmill_at(
         &sim.url(),

@@ -314,7 +314,7 @@ fn a_run_that_was_given_up_names_the_commands_that_work() {
         &["submit", &folder],
         &["retry", &folder, "--class", "canceled"],
     ] {
-        let refused = rowmill(args).expect(2).says("given up");
+        let refused = rowmill(args).expect(2).says("was abandoned");
         let refused = refused.says("rowmill collect");
         assert!(!refused.stderr.contains("this is a bug"));
     }

@@ -33,6 +33,7 @@ use super::Error;
 use crate::template::prompt::CacheTtl;
 
 pub(crate) use server_tools::refused_by;
+#[cfg(feature = "simulator")]
 pub(crate) use settings::problem;
 
 pub(super) use compile::{compile, from_params};
