@@ -160,7 +160,7 @@ impl RunView {
 /// Reads a run without taking its lock; another process may be working on it.
 ///
 /// # Errors
-/// As [`super::Run::open`], but for the lock.
+/// As `open`, but for the lock.
 pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<RunNote>), Error> {
     let (dir, plan, notes_of_dir) = RunDir::open(folder)?;
     let state = Journal::read(&dir.journal(), &plan)?.state;

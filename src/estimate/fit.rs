@@ -41,7 +41,7 @@ pub struct Fit {
     /// Thousandths of a token that a character of each class costs.
     pub costs: [u64; CLASSES],
     /// Thousandths of a token that a row costs beside its characters, more or less than
-    /// [`PER_MESSAGE`](super::shared::PER_MESSAGE) for each message.
+    /// `PER_MESSAGE` for each message.
     pub per_row: i64,
     /// Thousandths that the shared part is to be multiplied with.
     pub shared: u64,

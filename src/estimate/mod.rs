@@ -22,7 +22,7 @@
 //! command line.
 //!
 //! Everything here is pure: no clock, no file, no network. To add something that costs tokens: a
-//! field of [`rows::RowEstimate`] if it belongs to a row, of [`shared::Shared`] if to all.
+//! field of `RowEstimate` if it belongs to a row, of `Shared` if to all.
 
 mod assumptions;
 pub mod cache;

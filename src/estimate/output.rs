@@ -1,6 +1,6 @@
 //! How long answers will be.
 //!
-//! What earlier runs of the job showed comes first ([`AnswerLengths`]): the mean, by the values of
+//! What earlier runs of the job showed comes first (`AnswerLengths`): the mean, by the values of
 //! a column or by the length of the prompt where that explains more. Without them it is a rough
 //! size of what the schema asks for, and without a schema a share of `max_tokens`. Thinking is
 //! output too: where a model thinks, an assumed number of tokens by effort is added. Nothing is

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A warm-up costs the wait for one more batch, of one request. It is worth that where it saves
-//! [`WORTH_A_WAIT`] against the expected cost without it. Pure: prices and tokens in, a decision
+//! `WORTH_A_WAIT` against the expected cost without it. Pure: prices and tokens in, a decision
 //! and its reason out.
 
 use serde::{Deserialize, Serialize};

@@ -9,7 +9,7 @@ use super::{Detected, MediaClass, inspect};
 /// What pictures and documents a request carries, for limits and for counting tokens.
 ///
 /// One request holds what is shared ([`crate::request::Requests::shared_media`]) and what is the
-/// row's own ([`crate::request::Rows::render_with`]).
+/// row's own (`render_with`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MediaFacts {
     /// Width and height in pixels of each picture whose bytes are here.

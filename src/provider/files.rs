@@ -2,7 +2,7 @@
 //! requests.
 //!
 //! An upload can be repeated without harm: it costs nothing, and a file that no request names has
-//! no effect. So there is no journal of it, only a memory of ids (see [`crate::engine::upload`]).
+//! no effect. So there is no journal of it, only a memory of ids (see `upload`).
 //!
 //! **Source**: the vendor's reference and clients of 2026-11: 500 MB a file, about 500 calls a
 //! minute, at most 100 ids in one look, a life of an hour to ninety days where one is set.

@@ -18,7 +18,7 @@
 //! error, no number is rounded. A scan ends only where the file ends: an unterminated quote, a
 //! truncated stream or a damaged row group is an error, not a shorter table.
 //!
-//! To add a format: a module with an iterator over [`scan::FileBatch`], a variant in [`Format`],
+//! To add a format: a module with an iterator over `FileBatch`, a variant in [`Format`],
 //! and an arm each in `columns.rs` and in `ReadOptions`.
 
 mod bytes;

@@ -13,7 +13,7 @@
 //! row that keeps the word. A line that is JSON and has a `custom_id` always gives an outcome.
 //!
 //! **Usage** is read with the opposite rule: what decides the price and is there, but cannot be
-//! read as a count, makes the cost of the row unknown ([`Usage::unreadable`]); it is never passed
+//! read as a count, makes the cost of the row unknown (`Usage::unreadable`); it is never passed
 //! over, since what is left would look like an exact bill. So do counts that contradict each other:
 //! `cache_creation` that does not add up, `iterations` that hold less than the top level. A count
 //! that is missing or null is no count; input and output have to be named.
