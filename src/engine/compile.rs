@@ -98,12 +98,7 @@ impl CompiledJob {
         let shared = SharedReport::new(catalog, &requests, &job.request);
         warnings.extend(shared.warning());
         if job.key.columns.is_empty() {
-            warnings.push(
-                "no `key.columns`: a row is known by its number alone, so answers cannot be \
-                 matched after the source changes"
-                    .to_owned()
-                    .into(),
-            );
+            warnings.push(Warning::NoKeyColumns);
         }
         Ok(CompiledJob {
             catalog: Arc::clone(catalog),

@@ -244,8 +244,22 @@ fn adopt(
     found: &RemoteBatch,
     id: &str,
 ) -> Result<(), Error> {
+    record_adoption(driver, run, batch, found, id)?;
+    let id = found.id.clone();
+    driver.note(StepNote::Found { batch, id });
+    Ok(())
+}
+
+/// Records that a batch at the provider is one of the run, as its results prove by `custom_id`.
+pub(crate) fn record_adoption(
+    driver: &Context<'_>,
+    run: &mut Run,
+    batch: u32,
+    found: &RemoteBatch,
+    custom_id: &str,
+) -> Result<(), Error> {
     let proof = AdoptionProof::HoldsId {
-        custom_id: id.to_owned(),
+        custom_id: custom_id.to_owned(),
     };
     run.record(
         driver.clock.now(),
@@ -255,10 +269,7 @@ fn adopt(
             created_at: found.created_at,
             proof,
         },
-    )?;
-    let id = found.id.clone();
-    driver.note(StepNote::Found { batch, id });
-    Ok(())
+    )
 }
 
 /// What the provider's list shows.

@@ -56,12 +56,7 @@ impl Engine {
             let exported =
                 export::export(run, &policy, Some(&job_folder), self.clock.now(), observer);
             let exported = match exported {
-                Err(error) if run.replace_results(&error) => {
-                    self.observer.notice(Notice::ResultsFetchedAgain {
-                        reason: super::in_one_line(&error),
-                    });
-                    continue;
-                }
+                Err(error) if self.fetches_again(run, &error) => continue,
                 exported => exported.inspect_err(|_| self.try_manifest(run))?,
             };
             match exported {
@@ -80,6 +75,18 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Whether an export failed because saved results are missing or altered, and fetching them
+    /// again, which costs nothing, is worth a try.
+    fn fetches_again(&self, run: &mut Run, error: &Error) -> bool {
+        let is_worth_a_try = run.replace_results(error);
+        if is_worth_a_try {
+            self.observer.notice(Notice::ResultsFetchedAgain {
+                reason: super::in_one_line(error),
+            });
+        }
+        is_worth_a_try
     }
 
     /// Writes the manifest of a run that was stopped by an error, which says more than that the
@@ -167,10 +174,7 @@ impl Engine {
             export::export(run, &RetryPolicy::none(), None, self.clock.now(), observer)
         };
         let exported = match export(run) {
-            Err(error) if run.replace_results(&error) => {
-                self.observer.notice(Notice::ResultsFetchedAgain {
-                    reason: super::in_one_line(&error),
-                });
+            Err(error) if self.fetches_again(run, &error) => {
                 self.fetch_more(run);
                 export(run)
             }

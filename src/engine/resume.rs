@@ -34,7 +34,7 @@ use super::first_lines::first_lines;
 use super::note::StepNote;
 use super::provider_error::Action;
 use super::provider_error::stopped;
-use super::{Error, Run, collect};
+use super::{Error, Run, collect, doubt};
 
 /// Batches a page: as many as there may be.
 const PAGE: u32 = 1000;
@@ -292,18 +292,7 @@ fn adopt(
     ) {
         intend(driver, run, batch, found)?;
     }
-    let proof = AdoptionProof::HoldsId {
-        custom_id: id.to_owned(),
-    };
-    run.record(
-        driver.clock.now(),
-        Event::Adopted {
-            batch,
-            id: found.id.clone(),
-            created_at: found.created_at,
-            proof,
-        },
-    )?;
+    doubt::record_adoption(driver, run, batch, found, id)?;
     let id = found.id.clone();
     driver.note(StepNote::FoundUnrecorded { batch, id });
     Ok(())

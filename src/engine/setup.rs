@@ -106,7 +106,7 @@ impl Engine {
         self
     }
 
-    /// Sets who is told of progress, warnings and waits.
+    /// Sets the observer that receives progress, warnings and waits.
     #[must_use]
     pub fn with_observer(mut self, observer: impl Observer + Send + 'static) -> Engine {
         self.observer = Arc::new(observer);

@@ -16,12 +16,12 @@ use crate::template::TemplateWarning;
 #[serde(tag = "kind", content = "fact", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Warning {
+    /// The job has no key columns, so answers cannot be matched after the source changes.
+    NoKeyColumns,
     /// A warning about the columns of the output.
     Output(OutputWarning),
     /// A warning about a template.
     Template(TemplateWarning),
-    /// A warning that a room still words by itself.
-    Text(String),
     /// The job's model is retired, or will be soon.
     ModelRetirement(RetirementNotice),
     /// What earlier runs of the job showed cannot be read, and is not used.
@@ -79,12 +79,6 @@ pub enum Warning {
 impl From<RequestWarning> for Warning {
     fn from(warning: RequestWarning) -> Warning {
         Warning::Request(warning)
-    }
-}
-
-impl From<String> for Warning {
-    fn from(text: String) -> Warning {
-        Warning::Text(text)
     }
 }
 

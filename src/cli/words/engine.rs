@@ -497,8 +497,12 @@ pub(crate) fn named_rows(rows: &FaultCount) -> String {
 /// A warning about a job, its source or its rows.
 pub(crate) fn warning(warning: &Warning) -> String {
     match warning {
+        Warning::NoKeyColumns => {
+            "no `key.columns`: a row is known by its number alone, so answers cannot be matched \
+             after the source changes"
+                .to_owned()
+        }
         Warning::Template(warning) => super::template::warning(warning),
-        Warning::Text(text) => text.clone(),
         Warning::ModelRetirement(notice) => notice.to_string(),
         Warning::HistoryNotUsed { path, cause } => super::estimate::history_not_used(path, cause),
         Warning::HistoryNotRecorded { cause } => super::estimate::history_not_recorded(cause),
