@@ -140,6 +140,9 @@ pub(crate) enum Command {
     /// Rebuild the lost journal of a run from its plan and the provider's list of batches.
     #[command(after_help = examples::RESCUE)]
     Rescue(Rescue),
+    /// Remove old runs and trials; the ledger and what jobs learned are kept.
+    #[command(after_help = examples::PRUNE)]
+    Prune(Prune),
     /// List the models this version knows: limits, features, retirement, successors.
     #[command(after_help = examples::MODELS)]
     Models(Models),
@@ -401,6 +404,28 @@ pub(crate) struct Rescue {
     pub(crate) target: PathBuf,
 }
 
+/// Arguments of `prune`.
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// Runs by folder or id, or job files (all runs of the job). Default: all runs of the state
+    /// directory.
+    #[arg(value_name = "JOB|RUN")]
+    pub(crate) targets: Vec<PathBuf>,
+    /// Remove only runs whose last event is older than this (such as `90d`, `12w`). Required unless
+    /// runs are named or `--trials` is set.
+    #[arg(long, value_name = "TIME", value_parser = age)]
+    pub(crate) older_than: Option<std::time::Duration>,
+    /// Keep the newest N finished runs of each job, whatever their age.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) keep_last: usize,
+    /// Remove only trials (`--limit`, `--where`) and simulated runs, with their output files.
+    #[arg(long)]
+    pub(crate) trials: bool,
+    /// Show what would be removed, and remove nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// Arguments of `models`.
 #[derive(Debug, Args)]
 pub(crate) struct Models {
@@ -520,6 +545,16 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
     std::time::Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
 }
 
+/// An age such as `90d`, `12w`, `36h`; a day has 24 hours.
+fn age(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = |_| "write a time such as `90d`, `12w` or `36h`".to_owned();
+    let span: jiff::Span = text.parse().map_err(wrong)?;
+    let age = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(wrong)?;
+    std::time::Duration::try_from(age).map_err(|_| "a time cannot be negative".to_owned())
+}
+
 /// A day, such as `2026-11-25`.
 fn day(text: &str) -> Result<Date, String> {
     text.parse()
@@ -531,6 +566,17 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn reads_ages_in_days_and_weeks() {
+        let hours = |n: u64| Ok(std::time::Duration::from_secs(n * 3_600));
+        assert_eq!(age("90d"), hours(90 * 24));
+        assert_eq!(age("2w 1d"), hours(15 * 24));
+        assert_eq!(age("36h"), hours(36));
+        for wrong in ["90", "1 month", "-1d", "soon"] {
+            age(wrong).unwrap_err();
+        }
+    }
 
     #[test]
     fn arguments_are_consistent() {

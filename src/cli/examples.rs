@@ -54,6 +54,14 @@ Examples:
   rowmill status tickets.toml                   the batches of the job's newest run
   rowmill status --json                         the same as JSON";
 
+pub(crate) const PRUNE: &str = "\
+Examples:
+  rowmill prune --older-than 90d --dry-run      what would be removed, and why other runs are kept
+  rowmill prune --older-than 90d                runs without an event for 90 days, except the newest finished run of each job
+  rowmill prune tickets.toml --trials           trials and simulated runs of the job, with their output files
+  rowmill prune 20261123-031500-abcd            one run
+A run with something in flight, uncertain, not collected or reserved is always kept.";
+
 pub(crate) const CANCEL: &str = "\
 Examples:
   rowmill cancel tickets.toml                   then `rowmill collect`, for answers that were finished before

@@ -97,7 +97,7 @@ pub(crate) fn of_error(error: &Error, sent: &Sent) -> u8 {
 /// The exit code of a call that cannot be made as it was typed; `None` for all other errors.
 fn of_call(error: &Error) -> Option<u8> {
     Some(match error {
-        Error::NoRun { .. } | Error::JobHasNoRun { .. } => NO_RUN,
+        Error::NoRun { .. } | Error::JobHasNoRun { .. } | Error::Pruned { .. } => NO_RUN,
         Error::NoCredential { .. } => CREDENTIALS,
         Error::Simulator(simulator::Error::Locked { .. }) => LOCKED,
         Error::Simulator(simulator::Error::Folder { .. }) => CHANGE,
@@ -110,6 +110,7 @@ fn of_call(error: &Error) -> Option<u8> {
         | Error::NoFileStore
         | Error::Connect(_)
         | Error::NoRow { .. }
+        | Error::PruneWithoutAge { .. }
         | Error::SampleWith { .. } => CHANGE,
         _ => return None,
     })

@@ -249,6 +249,8 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
         Error::NotFinished { .. } => "run_not_finished",
         Error::NothingToRetry(_) => "nothing_to_retry",
         Error::NoRun { .. } | Error::JobHasNoRun { .. } => "run_not_found",
+        Error::Pruned { .. } => "run_removed",
+        Error::PruneWithoutAge { .. } => "no_age",
         Error::NoProvider => "no_provider",
         Error::NoFileStore => "no_file_store",
         Error::NoCredential { .. } => "credentials",

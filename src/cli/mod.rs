@@ -21,6 +21,7 @@ mod outcome;
 mod plan;
 mod preview;
 mod prices;
+mod prune;
 mod rescue;
 mod retry;
 mod run;
@@ -122,6 +123,7 @@ fn command(cli: &Cli, screen: &Arc<Screen>) -> Result<u8, Failure> {
         Command::Cancel(args) => cancel::run(args, common, catalog, screen),
         Command::Retry(args) => retry::run(args, common, catalog, screen),
         Command::Rescue(args) => rescue::run(args, common, catalog, screen),
+        Command::Prune(args) => prune::run(args, common, catalog, screen),
         Command::Models(args) => models::run(args, common, catalog, screen),
         Command::Prices(args) => prices::run(args, catalog, screen),
         Command::Cost(args) => cost::run(args, common, catalog, screen),

@@ -293,9 +293,23 @@ impl Engine {
                         state: self.state.path().to_path_buf(),
                     })
             }
-            None => Err(Error::NoRun {
+            None => Err(self.no_run(target)),
+        }
+    }
+
+    /// That a target is no run; one that was removed is known by its id.
+    pub(super) fn no_run(&self, target: &Path) -> Error {
+        let id = target.file_name().unwrap_or_default().to_string_lossy();
+        let jobs = journal::job_folders(self.state.path()).unwrap_or_default();
+        let mut pruned = jobs.iter().flat_map(|job| journal::pruned_runs(job));
+        match pruned.find(|pruned| pruned.run == id) {
+            Some(pruned) => Error::Pruned {
+                run: pruned.run,
+                removed_at: pruned.removed_at,
+            },
+            None => Error::NoRun {
                 target: target.to_path_buf(),
-            }),
+            },
         }
     }
 

@@ -92,6 +92,10 @@ impl Provider for AnthropicSpec {
     }
 }
 
+/// The folder of a state directory in which the simulator of this process keeps its batches.
+#[cfg(feature = "simulator")]
+pub(super) const SIMULATOR: &str = ".simulator";
+
 /// What the simulator of this process is like.
 #[derive(Debug, Clone)]
 pub struct SimulatorOptions {
@@ -152,7 +156,7 @@ impl Connection {
         options: &ApiOptions,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Connection, Error> {
-        let folder = state.join(".simulator");
+        let folder = state.join(SIMULATOR);
         crate::durable::create_private_dir(&folder).map_err(|cause| {
             crate::simulator::Error::Folder {
                 folder: folder.clone(),

@@ -13,6 +13,7 @@
 //! downloads results that cannot be fetched for now, while other batches continue
 //! resume    a run of an earlier process → batches of it that its journal does not know
 //! evidence  other files of such a run → the batches that they record
+//! prune     old runs and trials → removed, with everything kept that others need
 //! ```
 //!
 //! Every step can be run again: it reads the run's journal, does what is missing, and records it.
@@ -62,6 +63,7 @@ mod plan_report;
 mod preview;
 mod previous_output;
 mod provider_error;
+mod prune;
 mod rebalance;
 mod render;
 mod report;
@@ -78,6 +80,7 @@ mod shared;
 mod split;
 mod start;
 mod submit;
+mod trials;
 mod upload;
 mod view;
 mod warm_up;
@@ -102,20 +105,22 @@ pub use faults::{Causes, FaultCount, Faults};
 pub use note::{StepNote, UncertainCause};
 pub use notice::{Notice, Observer, Silent, WaitReason};
 pub use options::{
-    CancelOptions, CheckOptions, CollectOptions, PlanOptions, PreviewOptions, ReexportOptions,
-    RetryOptions, RowSelection, RunOptions, StateLocation, Target,
+    CancelOptions, CheckOptions, CollectOptions, PlanOptions, PreviewOptions, PruneOptions,
+    ReexportOptions, RetryOptions, RowSelection, RunOptions, StateLocation, Target,
 };
 pub use output_change::OutputChange;
 pub use plan_report::{NoRequests, PlanReport, PlannedBatch, SharedKeys};
 pub use preview::{PreviewReport, PreviewRow};
 pub use previous_output::{SetAside, WorseOutput};
 pub use provider_error::{Action, Kept, RunStanding};
+pub use prune::{KeptBecause, PruneReport, PrunedRunReport, PrunedTrialReport};
 pub use report::{CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport};
 pub use run::JobChange;
 pub(crate) use run::Run;
 pub use setup::Engine;
 pub use shared::{CacheVerdict, SharedReport};
 pub use submit::RefusedBatch;
+pub use trials::{TrialKind, TrialOutput};
 pub use upload::Uploaded;
 pub use view::{BatchView, MoneyView, RunView, create_calls, view};
 pub use warning::{LongPrompt, LongPrompts, Warning};
@@ -341,6 +346,20 @@ pub enum Error {
     /// No failed row is of a class that is to be sent again.
     #[error("no row of the run can be retried as asked")]
     NothingToRetry(Box<report::NothingToRetry>),
+    /// Neither an age nor a run says what is to be removed.
+    #[error("nothing says which runs are to be removed")]
+    PruneWithoutAge {
+        /// The job file whose runs were meant; `None` where all runs were.
+        job: Option<PathBuf>,
+    },
+    /// The run was removed.
+    #[error("the run `{run}` was removed on {}", .removed_at.strftime("%Y-%m-%d"))]
+    Pruned {
+        /// Its id.
+        run: String,
+        /// When.
+        removed_at: jiff::Timestamp,
+    },
     /// There is no such run.
     #[error("there is no run `{}`", .target.display())]
     NoRun {

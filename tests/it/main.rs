@@ -37,6 +37,7 @@ mod model;
 mod models;
 mod options;
 mod outputs;
+mod prune;
 mod readme;
 mod rescue;
 mod restored;

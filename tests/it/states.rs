@@ -37,7 +37,7 @@ fn submitted(faults: &str, processing: Duration) -> Bench {
 }
 
 /// Brings a run into a state.
-fn in_state(state: &str) -> Bench {
+pub(crate) fn in_state(state: &str) -> Bench {
     match state {
         "planned" => {
             let bench = start(BATCHES, "", Duration::ZERO);

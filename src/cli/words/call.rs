@@ -38,6 +38,17 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
         Error::JobHasNoRun { .. } => {
             "start one with `rowmill run`, or name another folder with --state".to_owned()
         }
+        Error::PruneWithoutAge { job: Some(_) } => {
+            "add --older-than, such as `--older-than 90d`, or name runs instead of the job".to_owned()
+        }
+        Error::PruneWithoutAge { job: None } => {
+            "add --older-than, such as `--older-than 90d`, or name the runs".to_owned()
+        }
+        Error::Pruned { .. } => {
+            "`rowmill cost --by run` still shows what it cost; `rowmill status` lists the runs that \
+             exist"
+                .to_owned()
+        }
         Error::NotSimulated { .. } => {
             "resume it without --simulate, or start another with the job file".to_owned()
         }

@@ -9,6 +9,7 @@ pub(crate) mod engine;
 pub(crate) mod estimate;
 pub(crate) mod journal;
 pub(crate) mod provider;
+pub(crate) mod prune;
 pub(crate) mod request;
 pub(crate) mod run;
 pub(crate) mod source;
