@@ -10,7 +10,7 @@ use rowmill::engine::{
     Error, KeptBecause, OutputChange, PruneOptions, PruneReport, RowSelection, RunOptions,
     TrialKind,
 };
-use rowmill::journal::{self, Lock, Owner, RunDir};
+use rowmill::journal::{self, AbandonReason, Event, Journal, Lock, Owner, RunDir};
 use rowmill::ledger::{BudgetLimits, Ledger, Reservation};
 use rowmill::provider::retry::Clock as _;
 use rowmill::simulator::ApiCall;
@@ -20,6 +20,7 @@ use crate::states::in_state;
 use crate::support::{JOB, Workdir};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
+const HOUR: Duration = Duration::from_secs(3_600);
 const ROWS: usize = 5;
 
 fn bench() -> Bench {
@@ -129,26 +130,29 @@ fn removes_what_is_over_and_keeps_what_is_not_in_each_state() {
 }
 
 #[test]
-fn an_abandoned_run_goes_once_nothing_of_it_is_in_flight_or_reserved() {
+fn an_abandoned_run_goes_once_nothing_of_it_is_in_flight() {
     let bench = in_state("in_flight");
-    bench.cancel(true).unwrap();
     let run = bench.newest_run();
+    let (dir, plan, _) = RunDir::open(&run).unwrap();
+    let (mut journal, _) = Journal::open(&dir.journal(), &plan).unwrap();
+    let reason = AbandonReason::Requested;
+    journal
+        .append(bench.clock.now(), Event::Abandoned { reason })
+        .unwrap();
+    drop(journal);
     bench.clock.advance(91 * DAY);
-    let unsettled = bench
-        .entries()
-        .iter()
-        .any(|entry| entry.held() > Money::ZERO);
     let report = prune(&bench, &old());
-    assert_eq!(run.exists(), unsettled, "{report:?}");
-    bench.collect(None).ok();
-    prune(
-        &bench,
-        &PruneOptions {
-            older_than: None,
-            targets: vec![run.clone()],
-            ..old()
-        },
-    );
+    let in_flight = KeptBecause::InFlight { batches: 3 };
+    assert_eq!(report.runs[0].kept, Some(in_flight));
+    assert!(run.exists());
+
+    let bench = in_state("in_flight");
+    let run = bench.newest_run();
+    bench.cancel(true).unwrap();
+    bench.clock.advance(HOUR);
+    bench.collect(Some(HOUR)).unwrap();
+    bench.clock.advance(91 * DAY);
+    assert_eq!(prune(&bench, &old()).removed_runs().count(), 1);
     assert!(!run.exists());
 }
 
@@ -374,19 +378,25 @@ fn an_output_that_a_removed_run_wrote_last_is_not_taken_for_an_older_one() {
 
 #[test]
 fn batches_of_a_removed_run_are_still_known_as_another_runs() {
-    let bench = bench();
-    let waiting = bench.plan_at(".rowmill/other/waiting");
-    bench.clock.advance(Duration::from_secs(60));
-    let sent = bench.run().unwrap().folder;
-    let options = PruneOptions {
-        targets: vec![sent],
-        keep_last: 0,
-        ..PruneOptions::default()
-    };
-    assert_eq!(prune(&bench, &options).removed_runs().count(), 1);
-    let fetched = bench.calls(ApiCall::Results);
-    assert!(bench.run_at(&waiting).unwrap().all_succeeded());
-    assert_eq!(bench.calls(ApiCall::Results), fetched + 1);
+    // Without what is recorded of it, the results of its batch are looked into.
+    for (is_recorded, looked_into) in [(true, 0), (false, 1)] {
+        let bench = bench();
+        let waiting = bench.plan_at(".rowmill/other/waiting");
+        bench.clock.advance(Duration::from_secs(60));
+        let sent = bench.run().unwrap().folder;
+        let options = PruneOptions {
+            targets: vec![sent],
+            keep_last: 0,
+            ..PruneOptions::default()
+        };
+        assert_eq!(prune(&bench, &options).removed_runs().count(), 1);
+        if !is_recorded {
+            fs::remove_file(bench.state().join("test/pruned.jsonl")).unwrap();
+        }
+        let fetched = bench.calls(ApiCall::Results);
+        assert!(bench.run_at(&waiting).unwrap().all_succeeded());
+        assert_eq!(bench.calls(ApiCall::Results), fetched + 1 + looked_into);
+    }
 }
 
 #[test]
