@@ -116,6 +116,38 @@ pub struct CollectOptions {
     pub replace_output: bool,
 }
 
+/// Which old runs are removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PruneOptions {
+    /// Runs, by their folder or id, and jobs, by their file: all runs of the job. Empty: all runs
+    /// of the state directory.
+    pub targets: Vec<PathBuf>,
+    /// Remove only runs of which nothing was recorded for this time. Without it, every run has to be
+    /// named, or `trials` set.
+    pub older_than: Option<Duration>,
+    /// Keep this number of finished runs of each job, the newest, whatever their age: they show a
+    /// start that there is nothing to do, and their answers can be exported again.
+    pub keep_last: usize,
+    /// Remove trials and simulated runs only, with their outputs.
+    pub trials: bool,
+    /// Remove nothing, and report what would be removed.
+    pub dry_run: bool,
+}
+
+impl Default for PruneOptions {
+    /// One finished run of each job is kept.
+    fn default() -> PruneOptions {
+        PruneOptions {
+            targets: Vec::new(),
+            older_than: None,
+            keep_last: 1,
+            trials: false,
+            dry_run: false,
+        }
+    }
+}
+
 /// Which failed rows of a run are sent again.
 #[derive(Debug, Clone, Default)]
 pub struct RetryOptions {
@@ -166,38 +198,6 @@ pub struct PreviewOptions {
     pub count: u64,
     /// Show the rows with this key: its values, joined by a comma.
     pub key: Option<String>,
-}
-
-/// Which old runs are removed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PruneOptions {
-    /// Runs, by their folder or id, and jobs, by their file: all runs of the job. Empty: all runs
-    /// of the state directory.
-    pub targets: Vec<PathBuf>,
-    /// Remove only runs of which nothing was recorded for this time. Without it, every run has to be
-    /// named, or `trials` set.
-    pub older_than: Option<Duration>,
-    /// Keep this number of finished runs of each job, the newest, whatever their age: they show a
-    /// start that there is nothing to do, and their answers can be exported again.
-    pub keep_last: usize,
-    /// Remove trials and simulated runs only, with their outputs.
-    pub trials: bool,
-    /// Remove nothing, and report what would be removed.
-    pub dry_run: bool,
-}
-
-impl Default for PruneOptions {
-    /// One finished run of each job is kept.
-    fn default() -> PruneOptions {
-        PruneOptions {
-            targets: Vec::new(),
-            older_than: None,
-            keep_last: 1,
-            trials: false,
-            dry_run: false,
-        }
-    }
 }
 
 /// Where runs, the ledger and what a job learned are kept.

@@ -21,14 +21,18 @@ use serde::Serialize;
 
 use crate::cost::Money;
 use crate::durable;
-use crate::journal::{self, Journal, Lock, Owner, Plan, PrunedRun, RunDir, Stage, State, Step};
+use crate::journal::{
+    self, Batch, Journal, Lock, Owner, Plan, PrunedRun, RunDir, Stage, State, Step,
+};
 use crate::ledger::{self, EntryState, Ledger, LedgerEntry};
 
+use super::context::between;
 use super::evidence::{Evidence, Scope};
 use super::notice::Observer as _;
 use super::options::{PruneOptions, Target};
 use super::setup::Engine;
 use super::trials::{TrialOutput, is_trial, trials_in};
+use super::view::RETENTION;
 use super::{Error, in_one_line};
 
 /// What a prune removed, and what it kept.
@@ -406,7 +410,7 @@ impl Pruning<'_> {
 
     /// Why a run is kept; `None` where it may go.
     fn kept(&self, run: &Known, newest: &HashSet<PathBuf>) -> Result<Option<KeptBecause>, Error> {
-        if let Some(unfinished) = run.unfinished() {
+        if let Some(unfinished) = run.unfinished(self.now) {
             return Ok(Some(unfinished));
         }
         if self.is_too_recent(run.last_event) {
@@ -626,8 +630,12 @@ impl Known {
     }
 
     /// What of the run is not over, by its journal.
-    fn unfinished(&self) -> Option<KeptBecause> {
-        let count = |step| self.state.left_to(step).count() as u64;
+    fn unfinished(&self, now: Timestamp) -> Option<KeptBecause> {
+        let is_over = |batch: &&Batch| self.state.abandoned().is_some() && is_past(batch, now);
+        let count = |step| {
+            let left = self.state.left_to(step);
+            left.filter(|batch| !is_over(batch)).count() as u64
+        };
         let (uncertain, in_flight, ended) = (
             count(Step::Settle),
             count(Step::Watch),
@@ -672,6 +680,13 @@ impl Known {
             kept: None,
         }
     }
+}
+
+/// Whether a batch was sent so long ago that it has ended and its results are gone. What it cost is
+/// then in the ledger or never known; nobody waits for it in an abandoned run.
+fn is_past(batch: &Batch, now: Timestamp) -> bool {
+    let sent_at = batch.sent_at().or_else(|| batch.intended_at());
+    sent_at.is_some_and(|sent| between(sent, now) > RETENTION)
 }
 
 /// Whether a folder has runs, or had some: the state directory has other folders too.

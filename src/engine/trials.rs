@@ -16,10 +16,10 @@ use serde::Serialize;
 
 use crate::journal::{self, Journal, Plan, PrunedRun, RunDir, State, WrittenFile, pruned_runs};
 use crate::output;
-use crate::source::{self, Paths, Source, SourceSpec};
 
 use super::Error;
 use super::export_options::{SIMULATED, TRIAL};
+use super::reuse;
 use super::setup::Engine;
 
 /// An output that stands beside the job's own.
@@ -190,15 +190,11 @@ fn names_run(path: &Path, run: &str, nonce: &str) -> bool {
 }
 
 fn look_for(path: &Path, run: &str, nonce: &str) -> Option<bool> {
-    let spec = SourceSpec {
-        path: Paths::One(path.to_str()?.to_owned()),
-        format: Some(source_format(output::Format::of(path)?)),
-        ..SourceSpec::default()
-    };
-    let source = Source::open(&spec, Path::new("")).ok()?;
-    if let Some(writer) = source.schema().metadata().get("rowmill.run") {
-        return Some(writer == run);
+    let format = output::Format::of(path)?;
+    if let Some(notes) = output::notes(path, format) {
+        return Some(notes.get("rowmill.run")? == run);
     }
+    let source = reuse::open_output(path, format).ok()?;
     let fields = source.schema().fields().iter();
     let ids: Vec<String> = fields
         .map(|field| field.name().clone())
@@ -221,17 +217,6 @@ fn look_for(path: &Path, run: &str, nonce: &str) -> Option<bool> {
         }
     }
     Some(rows == 0)
-}
-
-/// How a file that rowmill wrote is read.
-pub(super) fn source_format(format: output::Format) -> source::Format {
-    match format {
-        output::Format::Parquet => source::Format::Parquet,
-        output::Format::Csv => source::Format::Csv,
-        output::Format::Tsv => source::Format::Tsv,
-        output::Format::Jsonl => source::Format::Jsonl,
-        output::Format::Ipc => source::Format::Ipc,
-    }
 }
 
 #[cfg(test)]
