@@ -35,6 +35,7 @@ mod media;
 mod messages;
 mod model;
 mod models;
+mod nightly_scale;
 mod options;
 mod outputs;
 mod prune;
