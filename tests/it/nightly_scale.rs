@@ -65,7 +65,7 @@ impl NightlyTable {
             let day = if self.is_changed(row) { 1 } else { 0 };
             BEGIN + i64::try_from(row).expect("it fits") + day * DAY
         });
-        let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");
+        let times = TimestampMicrosecondArray::from_iter_values(times);
         let columns: Vec<ArrayRef> = vec![
             Arc::new(ids),
             Arc::new(StringArray::from_iter_values(texts)),
@@ -80,7 +80,7 @@ impl NightlyTable {
 }
 
 fn schema() -> SchemaRef {
-    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
     Arc::new(Schema::new(vec![
         Field::new("id", DataType::Utf8, false),
         Field::new("text", DataType::Utf8, false),
