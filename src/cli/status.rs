@@ -51,7 +51,7 @@ fn show_trials(trials: &[TrialOutput], screen: &Screen) {
         Column::Id("run"),
         Column::Text("output"),
         Column::Number("rows"),
-        Column::Text("written"),
+        Column::Id("written"),
         Column::Id("path"),
     ];
     let rows = trials.iter().map(|trial| {

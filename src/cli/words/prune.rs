@@ -22,7 +22,7 @@ fn because(why: &KeptBecause) -> String {
     let batches = |n: &u64| plural(*n, "batch", "batches");
     match why {
         KeptBecause::TooRecent => "more recent".to_owned(),
-        KeptBecause::NewestFinished => "newest finished run of its job (--keep-last)".to_owned(),
+        KeptBecause::NewestFinished => "newest finished run (--keep-last)".to_owned(),
         KeptBecause::InFlight { batches: n } => format!("{} in flight", batches(n)),
         KeptBecause::Uncertain { batches: n } => {
             format!("{} may or may not have been created", batches(n))
