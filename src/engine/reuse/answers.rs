@@ -114,7 +114,7 @@ impl AnswerFile {
         prefix: &str,
     ) -> Result<AnswerFile, Error> {
         let path = check(run, copy)?;
-        let source = earlier::open_output(&path, copy.format)?;
+        let source = earlier::open(&path, copy.format)?;
         let wanted = Columns::wanted(&source, prefix);
         let scan = source.scan(Some(&wanted))?;
         let rows = if copy.in_order {

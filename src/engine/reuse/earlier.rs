@@ -49,7 +49,7 @@ impl EarlierOutput {
         format: Format,
         prefix: &str,
     ) -> Result<EarlierOutput, NotReused> {
-        let source = open_output(path, format).map_err(unreadable)?;
+        let source = open(path, format).map_err(unreadable)?;
         let made_with = output::notes(path, format)
             .and_then(|notes| serde_json::from_str(notes.get(MADE_WITH)?).ok());
         let output = EarlierOutput {
@@ -136,7 +136,7 @@ impl EarlierOutput {
 }
 
 /// Opens the file of an output as a table.
-pub(crate) fn open_output(path: &Path, format: Format) -> Result<Source, source::Error> {
+pub(crate) fn open(path: &Path, format: Format) -> Result<Source, source::Error> {
     let format = match format {
         Format::Parquet => source::Format::Parquet,
         Format::Csv => source::Format::Csv,
