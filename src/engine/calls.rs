@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cost::Money;
 use crate::job::JobFile;
-use crate::journal::{self, AbandonReason, Plan, RunNote, Stage};
+use crate::journal::{self, AbandonReason, RunNote, Stage};
 
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
@@ -60,15 +60,11 @@ impl Engine {
         };
         let simulated =
             options.simulate || connection.as_ref().is_some_and(Connection::is_simulated);
-        let compiled = CompiledJob::new(&file, self.today(), &self.catalog)?;
+        let compiled = self.compile(&file)?;
         let report = match &options.out {
             None => self.dry_run(&file, &compiled, options, simulated, connection.as_ref())?,
             Some(folder) => {
-                let origin = if options.simulate {
-                    Plan::IN_PROCESS.to_owned()
-                } else {
-                    self.provider.origin()?
-                };
+                let origin = self.origin(options.simulate)?;
                 let run_options = RunOptions {
                     simulate: options.simulate,
                     rows: options.rows.clone(),
@@ -136,7 +132,11 @@ impl Engine {
         options: &RunOptions,
         until: Until,
     ) -> Result<RunReport, Error> {
-        let (mut run, connection) = match self.start(target, options)? {
+        let (started, waited) =
+            self.unless_running(options.if_running, options.deadline, || {
+                self.start(target, options)
+            })?;
+        let (mut run, connection) = match started {
             Started::Ready(opened) => *opened,
             Started::NothingToDo(finished) => {
                 return self.nothing_to_do(&finished, until, options.replace_output);
@@ -151,7 +151,9 @@ impl Engine {
         if options.replace_output {
             run.replace_output();
         }
-        let deadline = options.deadline.map(|deadline| self.after(deadline));
+        let deadline = options
+            .deadline
+            .map(|time| self.after(time.saturating_sub(waited)));
         self.finish(&mut run, &connection, until, deadline)
     }
 
@@ -160,13 +162,19 @@ impl Engine {
     /// # Errors
     /// As the steps give them; [`Error::OtherOrigin`] where the engine's provider is not the run's.
     pub fn collect(&self, run: &Path, options: &CollectOptions) -> Result<RunReport, Error> {
-        let (mut run, connection) = self.open(run, false, None)?;
+        let ((mut run, connection), waited) =
+            self.unless_running(options.if_running, options.wait, || {
+                self.open(run, false, None)
+            })?;
         if options.replace_output {
             run.replace_output();
         }
         let (until, deadline) = match options.wait {
             None => (Until::PolledOnce, None),
-            Some(wait) => (Until::Fetched, Some(self.after(wait))),
+            Some(wait) => (
+                Until::Fetched,
+                Some(self.after(wait.saturating_sub(waited))),
+            ),
         };
         self.finish(&mut run, &connection, until, deadline)
     }

@@ -100,7 +100,10 @@ impl Engine {
         folder: &Path,
         options: &RetryOptions,
     ) -> Result<RunReport, Error> {
-        let (mut run, connection) = self.open(folder, false, options.max_cost)?;
+        let ((mut run, connection), waited) =
+            self.unless_running(options.if_running, options.deadline, || {
+                self.open(folder, false, options.max_cost)
+            })?;
         run.check_not_abandoned()?;
         let lacks_results = run.may_fetch_more(self.clock.now());
         if lacks_results {
@@ -122,7 +125,9 @@ impl Engine {
         );
         let batches = retry::all_planned(&run);
         let planned = retry::plan_retries(&mut run, batches, &policy, self.clock.now())?;
-        let deadline = options.deadline.map(|deadline| self.after(deadline));
+        let deadline = options
+            .deadline
+            .map(|time| self.after(time.saturating_sub(waited)));
         let has_all_now = lacks_results && !run.may_fetch_more(self.clock.now());
         if planned.rows == 0 && !has_all_now {
             return Err(Error::NothingToRetry(Box::new(NothingToRetry {

@@ -58,11 +58,23 @@ impl PlanReport {
     /// rows.
     #[must_use]
     pub fn no_requests(&self, source: &SourceSpec) -> Option<NoRequests> {
-        if self.requests > 0 {
+        NoRequests::of(self.requests, self.rows, self.rows_read, source.limit)
+    }
+}
+
+impl NoRequests {
+    /// Why a plan of this number of requests, rows, and rows read has none to send.
+    pub(super) fn of(
+        requests: u64,
+        rows: u64,
+        rows_read: u64,
+        limit: Option<u64>,
+    ) -> Option<NoRequests> {
+        if requests > 0 {
             return None;
         }
-        Some(match (source.limit, self.rows_read) {
-            _ if self.rows > 0 => NoRequests::AllSetAside { rows: self.rows },
+        Some(match (limit, rows_read) {
+            _ if rows > 0 => NoRequests::AllSetAside { rows },
             (Some(0), _) => NoRequests::LimitIsZero,
             (_, 0) => NoRequests::EmptySource,
             (_, rows) => NoRequests::NoneMatch { rows },

@@ -83,10 +83,13 @@ impl Lock {
     /// everything.
     ///
     /// # Errors
-    /// As [`Lock::take`], and when the job's folder cannot be made.
+    /// [`Error::JobLocked`] when another process has it, and when the job's folder cannot be made.
     pub fn of_job(folder: &Path, owner: &Owner) -> Result<Lock, Error> {
         crate::durable::create_private_dir(folder).map_err(cannot("create", folder))?;
-        Lock::take(&RunDir::at(folder), owner)
+        Lock::take(&RunDir::at(folder), owner).map_err(|error| match error {
+            Error::Locked { path, owner } => Error::JobLocked { path, owner },
+            other => other,
+        })
     }
 
     /// Takes the lock without a name in it.
@@ -144,7 +147,10 @@ mod tests {
         let owner = Owner::this_process(Timestamp::UNIX_EPOCH);
         let lock = Lock::of_job(folder.path(), &owner).unwrap();
         let refused = Lock::of_job(folder.path(), &owner);
-        assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Error::JobLocked { .. })),
+            "{refused:?}"
+        );
         let copy = lock.file.try_clone().unwrap();
         drop(lock);
         Lock::of_job(folder.path(), &owner).unwrap();

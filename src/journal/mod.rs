@@ -40,7 +40,7 @@ use std::path::PathBuf;
 
 pub use checkpoint::{CanaryLimits, Checkpoint, CheckpointKind, Verdict};
 pub use event::{Event, JournalEntry};
-pub use find::{RunSummary, all_runs, latest_unfinished, runs_of, stage_of, writer_of};
+pub use find::{RunSummary, all_runs, runs_of, stage_of, unfinished, writer_of};
 pub use lock::{Lock, Owner};
 pub use log::{Journal, JournalHistory, LineFault};
 pub use manifest::{
@@ -123,6 +123,14 @@ pub enum Error {
     #[error("the run `{}` is being worked on by {}", path.display(), named(owner.as_ref()))]
     Locked {
         /// The run.
+        path: PathBuf,
+        /// Who that is, as far as it can be read.
+        owner: Option<Owner>,
+    },
+    /// Another process looks for a run of the job, or plans one.
+    #[error("a run of the job in `{}` is being started by {}", path.display(), named(owner.as_ref()))]
+    JobLocked {
+        /// The folder of the job's runs.
         path: PathBuf,
         /// Who that is, as far as it can be read.
         owner: Option<Owner>,

@@ -62,7 +62,9 @@ use encoding_rs::Encoding;
 pub use bytes::SourceFile;
 pub use error::{Error, LargeItem};
 pub use scan::{MAX_BYTES, MAX_ROWS, Scan, ScanCounts, SourceRows};
-pub use spec::{Compression, EmptyCells, Format, MAX_CELL_BYTES, NullTexts, Paths, SourceSpec};
+pub use spec::{
+    Compression, EmptyCells, Format, MAX_CELL_BYTES, NullTexts, OnMissing, Paths, SourceSpec,
+};
 pub use types::{any_in, type_name};
 pub use unsupported::{Unsupported, without_credentials};
 pub use warning::{SourceWarning, TextReason};

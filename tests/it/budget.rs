@@ -472,7 +472,7 @@ fn a_ledger_that_was_edited_or_is_newer_stops_everything_before_it_is_sent() {
     let ledger = bench.work.path(".rowmill/ledger.sqlite");
     let whole = std::fs::read(&ledger).unwrap();
     let again = RunOptions {
-        again: true,
+        no_reuse: true,
         ..RunOptions::default()
     };
     type IsExpected = fn(&rowmill::ledger::Error) -> bool;
