@@ -116,8 +116,12 @@ fn say_nothing_to_do(
     if report.simulated && !screen.json {
         screen.banner();
     }
-    if nothing.reason == NothingReason::Unchanged {
-        screen.say("--no-reuse sends all rows again, and pays for them again");
+    match nothing.reason {
+        NothingReason::Unchanged => {
+            screen.say("--no-reuse sends all rows again, and pays for them again");
+        }
+        NothingReason::NoFailures => screen.say("nothing to do: every row of the run succeeded"),
+        _ => {}
     }
     if nothing.failed > 0 && asked != Asked::Sent {
         explain::PARTLY

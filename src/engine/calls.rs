@@ -18,7 +18,7 @@ use super::options::{
 };
 use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
-use super::report::{CancelReport, PlanResult, RunReport};
+use super::report::{CancelReport, NothingReason, PlanResult, RunReport};
 use super::setup::Engine;
 use super::start::{NewPlan, Started};
 use super::view::{self, RunView};
@@ -370,6 +370,6 @@ impl Engine {
             run.replace_output();
         }
         let report = self.export_opened(&mut run)?;
-        Ok(report.with_nothing_to_do(finished.failed))
+        Ok(report.with_nothing_to_do(NothingReason::Unchanged, finished.failed))
     }
 }

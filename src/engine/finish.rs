@@ -13,7 +13,7 @@ use super::export_options::ExportOptions;
 use super::failures::Failures;
 use super::notice::Notice;
 use super::options::{ReexportOptions, RetryOptions};
-use super::report::{NothingToRetry, RunReport};
+use super::report::{NothingReason, NothingToRetry, RunReport};
 use super::retry::{self, RetryPolicy};
 use super::setup::Engine;
 use super::{Error, Run};
@@ -130,10 +130,15 @@ impl Engine {
             .map(|time| self.after(time.saturating_sub(waited)));
         let has_all_now = lacks_results && !run.may_fetch_more(self.clock.now());
         if planned.rows == 0 && !has_all_now {
+            let failures = Failures::of_run(&run, &policy)?;
+            let report = RunReport::new(&run, RunOutcome::Complete, None, self.clock.now());
+            if failures == Failures::default() {
+                return Ok(report.with_nothing_to_do(NothingReason::NoFailures, 0));
+            }
             return Err(Error::NothingToRetry(Box::new(NothingToRetry {
                 classes: options.classes.clone(),
-                failures: Failures::of_run(&run, &policy)?,
-                run: RunReport::new(&run, RunOutcome::Complete, None, self.clock.now()),
+                failures,
+                run: report,
             })));
         }
         if planned.rows > 0 {

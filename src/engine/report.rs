@@ -80,6 +80,8 @@ pub struct OutputShape {
 pub enum NothingReason {
     /// The job has not changed since a run of it was finished.
     Unchanged,
+    /// Rows that failed were to be sent again, and every row of the run succeeded.
+    NoFailures,
     /// The run has no row to send.
     NoRows {
         /// Why.
@@ -158,9 +160,9 @@ impl RunReport {
         }
     }
 
-    pub(super) fn with_nothing_to_do(mut self, failed: u64) -> RunReport {
+    pub(super) fn with_nothing_to_do(mut self, reason: NothingReason, failed: u64) -> RunReport {
         self.nothing_to_do = Some(NothingToDo {
-            reason: NothingReason::Unchanged,
+            reason,
             failed,
             output_change: None,
         });

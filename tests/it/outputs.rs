@@ -336,8 +336,11 @@ fn the_screen_says_that_there_is_nothing_to_do_and_needs_no_key_for_that() {
     assert!(output.status.success());
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
-        (&json["nothing_to_do"], &json["state"]),
-        (&serde_json::json!(true), &serde_json::json!("exported"))
+        (&json["nothing_to_do"]["reason"], &json["state"]),
+        (
+            &serde_json::json!("unchanged"),
+            &serde_json::json!("exported")
+        )
     );
 }
 
@@ -468,8 +471,8 @@ fn the_screen_says_why_an_output_is_written_again() {
         .says("another run has replaced its output")
         .json();
     assert_eq!(
-        (&json["rows"], &json["nothing_to_do"]),
-        (&serde_json::json!(4), &serde_json::json!(true))
+        (&json["rows"], &json["nothing_to_do"]["reason"]),
+        (&serde_json::json!(4), &serde_json::json!("unchanged"))
     );
     let same = run(&[]).says("nothing to do");
     assert!(!same.stderr.contains("another run"), "{}", same.stderr);
