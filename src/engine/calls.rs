@@ -282,7 +282,8 @@ impl Engine {
     }
 
     /// The folder of the run that a call without a job of its own works on: the one named, or the
-    /// newest of the job named.
+    /// newest of the job named. A simulated run since then does not hide an unfinished run of a
+    /// provider.
     ///
     /// # Errors
     /// [`Error::NoRun`] and [`Error::JobHasNoRun`].
@@ -291,11 +292,14 @@ impl Engine {
             Some(Target::Run(folder)) => Ok(folder),
             Some(Target::Job(file)) => {
                 let name = &file.job.head.name;
-                let newest = journal::runs_of(self.state.path(), name)?
-                    .into_iter()
-                    .next();
+                let runs = journal::runs_of(self.state.path(), name)?;
+                let newest = runs
+                    .iter()
+                    .find(|run| run.in_process != Some(true))
+                    .filter(|run| !run.finished)
+                    .or(runs.first());
                 newest
-                    .map(|run| run.path)
+                    .map(|run| run.path.clone())
                     .ok_or_else(|| Error::JobHasNoRun {
                         job: name.clone(),
                         state: self.state.path().to_path_buf(),

@@ -391,6 +391,21 @@ fn a_run_of_another_real_provider_is_passed_over_only_if_nothing_was_sent_there(
 }
 
 #[test]
+fn collect_of_a_job_means_the_run_in_flight_and_not_a_simulated_one_since_then() {
+    let bench = Bench::with(Workdir::in_memory().with_rows(3), "", HOUR);
+    let sent = bench.submit().unwrap().folder;
+    let simulated = RunOptions {
+        simulate: true,
+        ..RunOptions::default()
+    };
+    let rehearsal = bench.run_with(&simulated).unwrap().folder;
+    assert_eq!(bench.newest_run(), sent);
+    bench.collect(Some(2 * HOUR)).unwrap();
+    assert!(bench.work.path("out.parquet").exists());
+    assert_eq!(bench.newest_run(), rehearsal, "nothing is left to collect");
+}
+
+#[test]
 fn a_retry_without_failed_rows_is_no_work_for_a_person() {
     let bench = Bench::new(Workdir::in_memory().with_rows(3));
     bench.run().unwrap();
