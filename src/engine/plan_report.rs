@@ -13,6 +13,7 @@ use crate::source::SourceSpec;
 
 use super::Warning;
 use super::faults::Causes;
+use super::reuse::{FileUses, Incremental, RowClasses};
 
 /// What planning found.
 #[derive(Debug, Clone, Serialize)]
@@ -42,6 +43,12 @@ pub struct PlanReport {
     pub cache: CacheDecision,
     /// The estimate of its cost.
     pub estimate: Estimate,
+    /// What the rows are, compared with earlier outputs; `None` where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incremental: Option<Incremental>,
+    /// From which earlier outputs rows take answers.
+    #[serde(skip)]
+    pub(crate) uses: FileUses,
     /// What the figures rest on, where only some rows were rendered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampled: Option<Sampling>,
@@ -58,22 +65,26 @@ impl PlanReport {
     /// rows.
     #[must_use]
     pub fn no_requests(&self, source: &SourceSpec) -> Option<NoRequests> {
-        NoRequests::of(self.requests, self.rows, self.rows_read, source.limit)
+        let classes = self.incremental.as_ref().map(|found| &found.classes);
+        let read = (self.rows, self.rows_read);
+        NoRequests::of(self.requests, read, classes, source.limit)
     }
 }
 
 impl NoRequests {
-    /// Why a plan of this number of requests, rows, and rows read has none to send.
+    /// Why a plan has no request to send, if it has none: by its rows, and the rows read for it.
     pub(super) fn of(
         requests: u64,
-        rows: u64,
-        rows_read: u64,
+        (rows, rows_read): (u64, u64),
+        classes: Option<&RowClasses>,
         limit: Option<u64>,
     ) -> Option<NoRequests> {
         if requests > 0 {
             return None;
         }
+        let answered = classes.map_or(0, |found| found.all_reused() + found.skipped);
         Some(match (limit, rows_read) {
+            _ if answered > 0 => NoRequests::NothingNew { rows: answered },
             _ if rows > 0 => NoRequests::AllSetAside { rows },
             (Some(0), _) => NoRequests::LimitIsZero,
             (_, 0) => NoRequests::EmptySource,
@@ -90,6 +101,11 @@ pub enum NoRequests {
     /// Every row is set aside.
     AllSetAside {
         /// Rows of the run.
+        rows: u64,
+    },
+    /// Earlier outputs have the answers of the rows.
+    NothingNew {
+        /// Rows that they have.
         rows: u64,
     },
     /// `source.limit` is 0.

@@ -193,12 +193,9 @@ impl RunReport {
 fn no_rows(run: &Run) -> Option<NothingToDo> {
     let counts = &run.plan().counts;
     let limit = run.job().source.limit;
-    let why = NoRequests::of(
-        counts.requests,
-        counts.rows,
-        counts.rows + counts.filtered,
-        limit,
-    )?;
+    let read = (counts.rows, counts.rows + counts.filtered);
+    let classes = run.reuse().map(|reuse| &reuse.classes);
+    let why = NoRequests::of(counts.requests, read, classes, limit)?;
     Some(NothingToDo {
         reason: NothingReason::NoRows { why },
         failed: 0,
