@@ -491,6 +491,13 @@ mod tests {
             Error::MixedFormats { .. }
         ));
         assert!(matches!(fails("d.txt".into()), Error::UnknownFormat { .. }));
+        let allowed = |paths: Paths| find(&paths, base, OnMissing::Empty);
+        for paths in ["no.csv", "no*.csv", "empty"] {
+            let missing = allowed(paths.into());
+            assert!(matches!(missing, Err(Error::NoFiles { .. })), "{paths}");
+            let rest = allowed(Paths::Many(vec![paths.into(), "a.csv".into()]));
+            assert_eq!(rest.unwrap().len(), 1, "{paths}");
+        }
         let found = find(
             &Paths::Many(vec!["a.csv".into(), "c.csv.gz".into()]),
             base,
