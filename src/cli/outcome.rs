@@ -189,7 +189,13 @@ fn say_standing(asked: Asked, report: &RunReport, screen: &Screen) -> u8 {
                 "`rowmill collect {folder}` fetches what has ended, `rowmill run {folder}` waits \
                  for it"
             ));
-            if asked == Asked::Sent {
+            if report.is_in_the_way {
+                screen.say(
+                    "this run is of the job as it was; the job as it is now is planned when it is \
+                     finished: run the same command again",
+                );
+            }
+            if asked == Asked::Sent && !report.is_in_the_way {
                 explain::DONE
             } else {
                 explain::UNFINISHED

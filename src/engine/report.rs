@@ -54,6 +54,9 @@ pub struct RunReport {
     pub output: OutputShape,
     /// Whether nothing of the run has ever been sent.
     pub nothing_sent: bool,
+    /// Whether it is a run of the job as it was, which is not finished yet: the job as it is now is
+    /// not planned before.
+    pub is_in_the_way: bool,
     /// Set where there was nothing to send.
     pub nothing_to_do: Option<NothingToDo>,
 }
@@ -124,6 +127,7 @@ impl RunReport {
             summary,
             output: OutputShape::of(run),
             nothing_sent: state.has_sent_nothing(),
+            is_in_the_way: false,
             nothing_to_do: no_rows(run),
         }
     }
@@ -152,6 +156,7 @@ impl RunReport {
             summary: None,
             output: OutputShape::default(),
             nothing_sent: false,
+            is_in_the_way: false,
             nothing_to_do: Some(NothingToDo {
                 reason: NothingReason::Unchanged,
                 failed: finished.failed,
@@ -166,6 +171,11 @@ impl RunReport {
             failed,
             output_change: None,
         });
+        self
+    }
+
+    pub(super) fn in_the_way(mut self) -> RunReport {
+        self.is_in_the_way = true;
         self
     }
 
