@@ -30,7 +30,7 @@ Examples:
   rowmill run tickets.toml                      all rows; after Ctrl-C, the same command resumes the run
   rowmill run tickets.toml --deadline 2h        exits with code 5 if the run takes longer
   rowmill run tickets.toml --new                abandons an unfinished run, and starts a new one
-  rowmill run tickets.toml --no-reuse           sends and pays for all rows, although nothing has changed
+  rowmill run tickets.toml --no-reuse           sends and pays for all rows again
 Without --no-reuse, a job that has not changed since its finished run has nothing to do.";
 
 pub(crate) const SUBMIT: &str = "\

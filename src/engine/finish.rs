@@ -4,6 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use crate::journal::Stage;
 use crate::outcome::class::MoreTokens;
 
 use super::connect::Connection;
@@ -132,14 +133,17 @@ impl Engine {
         if planned.rows == 0 && !has_all_now {
             let failures = Failures::of_run(&run, &policy)?;
             let report = RunReport::new(&run, RunOutcome::Complete, None, self.clock.now());
-            if failures == Failures::default() {
+            if failures != Failures::default() {
+                return Err(Error::NothingToRetry(Box::new(NothingToRetry {
+                    classes: options.classes.clone(),
+                    failures,
+                    run: report,
+                })));
+            }
+            // An output that was not written yet is written below.
+            if run.state().stage() == Stage::Exported {
                 return Ok(report.with_nothing_to_do(NothingReason::NoFailures, 0));
             }
-            return Err(Error::NothingToRetry(Box::new(NothingToRetry {
-                classes: options.classes.clone(),
-                failures,
-                run: report,
-            })));
         }
         if planned.rows > 0 {
             self.observer.notice(Notice::RetriesPlanned {

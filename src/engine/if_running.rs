@@ -75,7 +75,8 @@ impl Engine {
     /// # Errors
     /// [`Error::Interrupted`] where the engine's signal is set, or its observer asks to stop.
     fn sleep(&self, pause: Duration) -> Result<(), Error> {
-        let slept = self.block_on(self.stop.or(self.clock.sleep(pause)));
+        // The machine's clock needs the runtime as soon as a sleep is made.
+        let slept = self.block_on(async { self.stop.or(self.clock.sleep(pause)).await });
         match slept {
             Some(()) if !self.observer.is_stopping() => Ok(()),
             _ => Err(Error::Interrupted),

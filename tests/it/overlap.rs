@@ -244,7 +244,7 @@ fn the_second_of_two_processes_names_the_first_or_skips_or_waits() {
         rowmill(&[&skip[..], &["--empty-exit-code", "99"]].concat()).expect(99);
     }
     let wait = ["run", "job.toml", "--if-running", "wait"];
-    let late = rowmill(&[&wait[..], &["--deadline", "100ms", "--json"]].concat())
+    let late = rowmill(&[&wait[..], &["--deadline", "1500ms", "--json"]].concat())
         .expect(5)
         .says(&process);
     assert_eq!(late.json()["error"]["kind"], "run_locked");

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rowmill::cost::Money;
 use rowmill::engine::{
-    CancelOptions, CollectOptions, Engine, Error, ReexportOptions, RetryOptions, RunOptions,
-    RunOutcome, RunReport, Target,
+    CancelOptions, CollectOptions, Engine, Error, NothingReason, ReexportOptions, RetryOptions,
+    RunOptions, RunOutcome, RunReport, Target,
 };
 use rowmill::ledger::{EntryState, LedgerEntry};
 use rowmill::outcome::class::Class;
@@ -141,6 +141,10 @@ fn ends(result: Result<RunReport, Error>) -> Result<Ends, Error> {
             });
         }
     };
+    let reason = report.nothing_to_do.map(|nothing| nothing.reason);
+    if reason == Some(NothingReason::NoFailures) {
+        return Ok(Ends::NoFailure);
+    }
     Ok(match (report.outcome, &report.summary) {
         (RunOutcome::InDoubt, None) => Ends::InDoubt,
         (RunOutcome::Complete, Some(_)) if report.all_succeeded() => Ends::Whole,
@@ -196,7 +200,7 @@ const TABLE: [(&str, [Ends; 8]); 11] = [
     ("in_doubt",   [Done, NotOver, IsSound, NotOver,   InDoubt, InDoubt, InDoubt, Done]),
     ("in_flight",  [Done, NotOver, IsSound, NotOver,   Left,    Left,    Left,    Done]),
     ("ended",      [Done, NotOver, IsSound, NotOver,   Whole,   Left,    Whole,   Done]),
-    ("collected",  [Done, Whole,   IsSound, NoFailure, Whole,   Saved,   Whole,   Done]),
+    ("collected",  [Done, Whole,   IsSound, Whole,     Whole,   Saved,   Whole,   Done]),
     ("exported",   [Done, Whole,   IsSound, NoFailure, Whole,   Saved,   Whole,   Done]),
     ("held_back",  [Done, Partly,  IsSound, NoFailure, Partly,  Saved,   Partly,  Done]),
     ("stopped",    [Done, NotOver, IsSound, NotOver,   Stopped, Stopped, Stopped, Done]),
