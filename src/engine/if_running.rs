@@ -36,14 +36,15 @@ impl Engine {
         let begun = self.clock.now();
         let mut next_report = Duration::ZERO;
         loop {
+            // What the start itself takes is no part of the wait.
+            let waited = between(begun, self.clock.now());
             let error = match start() {
-                Ok(started) => return Ok((started, between(begun, self.clock.now()))),
+                Ok(started) => return Ok((started, waited)),
                 Err(error) => error,
             };
             let Some((locked, owner)) = holder(&error) else {
                 return Err(error);
             };
-            let waited = between(begun, self.clock.now());
             match policy {
                 IfRunning::Fail => return Err(error),
                 IfRunning::Skip => {
