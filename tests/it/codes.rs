@@ -61,6 +61,9 @@ fn collect_tells_nothing_sent_from_not_ended_and_from_done() {
             .expect(8)
             .says("nothing of the run has been sent yet");
     }
+    rowmill(&["submit", "monday", "--new"])
+        .expect(2)
+        .says("--new starts a run of a job, and `monday` is a run");
     rowmill(&["submit", "monday"]).expect(0);
     rowmill(&["collect", "monday"]).expect(5);
     sim.set_ahead(2 * 3_600);
