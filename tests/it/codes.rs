@@ -48,6 +48,20 @@ fn submit_ends_with_0_once_everything_is_accepted_and_with_5_while_more_waits() 
 }
 
 #[test]
+fn submit_of_a_changed_job_ends_with_5_while_its_run_from_before_is_in_flight() {
+    let (work, sim) = (Workdir::new().with_rows(3), Sim::new("", HOUR));
+    let submit = || work.rowmill_at(&sim.url(), &["submit", "job.toml"]);
+    submit().expect(0);
+    work.write("job.toml", JOB.replace("Say what", "Tell what"));
+    submit().expect(5).says("run the same command again");
+    assert_eq!(sim.ledger().batches.len(), 1);
+    sim.set_ahead(2 * 3_600);
+    sim.settle();
+    submit().expect(0);
+    assert_eq!(sim.ledger().batches.len(), 2);
+}
+
+#[test]
 fn collect_tells_nothing_sent_from_not_ended_and_from_done() {
     let (work, sim) = (Workdir::new().with_rows(3), Sim::new("", HOUR));
     let rowmill = |args: &[&str]| work.rowmill_at(&sim.url(), args);
