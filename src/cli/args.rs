@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use rowmill::cost::{Money, MoneyError};
-use rowmill::engine::RowSelection;
+use rowmill::engine::{IfRunning, RowSelection};
 use rowmill::outcome::class::{Class, MoreTokens};
 
 use super::examples;
@@ -21,11 +21,12 @@ use super::examples;
     disable_help_subcommand = true
 )]
 #[command(
-    after_help = "Exit codes: 0 all rows succeeded or nothing to do, 1 bug, 2 job, input or a file \
-of the run needs a change (this command sent nothing), 3 some rows did not succeed, 4 stopped by \
-provider or network (run it again), 5 not finished yet, 6 stopped by budget or canary, 7 a batch \
-may or may not have been created (it was not sent again), 10 no such run, 11 locked, 12 \
-credentials, 130 interrupted (submitted batches keep running at the provider)."
+    after_help = "Exit codes: 0 all rows succeeded, everything is sent (submit), or nothing to do, \
+1 bug, 2 job, input or a file of the run needs a change (this command sent nothing), 3 some rows \
+did not succeed, 4 stopped by provider or network (run it again), 5 not finished yet (run it \
+again), 6 stopped by budget or canary, 7 a batch may or may not have been created (it was not sent \
+again), 8 nothing has been sent yet (collect), 10 no such run, 11 locked, 12 credentials, 130 \
+interrupted (submitted batches keep running at the provider). By command: docs/scheduler.md."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -59,7 +60,8 @@ pub(crate) struct Common {
         help_heading = "Global options"
     )]
     pub(crate) models: Option<PathBuf>,
-    /// Print only the path of the output, warnings and errors.
+    /// Print only the result on stdout (the run's id after `submit`, else the path of the output),
+    /// and warnings and errors on stderr.
     #[arg(
         short,
         long,
@@ -182,6 +184,47 @@ pub(crate) struct Place {
     pub(crate) replace: bool,
 }
 
+/// What a scheduler decides about a start.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Schedule {
+    /// What to do if another process works on the job or the run: exit with code 11, do nothing
+    /// (code 0), or wait until it has finished.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = WhenRunning::Fail)]
+    pub(crate) if_running: WhenRunning,
+    /// Exit with this code instead of 0 if there was nothing to do: no rows, no files, nothing new,
+    /// or skipped by `--if-running skip`.
+    #[arg(long, value_name = "N")]
+    pub(crate) empty_exit_code: Option<u8>,
+}
+
+/// What to do if another process works on the job or the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhenRunning {
+    /// Exit with code 11.
+    #[default]
+    Fail,
+    /// Do nothing, and exit with code 0 (or `--empty-exit-code`).
+    Skip,
+    /// Wait until it has finished, within `--deadline` or `--wait`.
+    Wait,
+}
+
+/// Whether a start resumes, and what it sends.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Fresh {
+    /// Start a new run: abandon an unfinished run of the job instead of resuming it, and start even
+    /// if nothing has changed since the last one.
+    #[arg(long)]
+    pub(crate) new: bool,
+    /// Send all rows, also those whose answers an earlier output has. An unfinished run is resumed
+    /// unless `--new` is given too.
+    #[arg(long)]
+    pub(crate) no_reuse: bool,
+    /// The same as `--no-reuse`.
+    #[arg(long)]
+    pub(crate) again: bool,
+}
+
 /// How much a run may cost.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct MaxCost {
@@ -283,9 +326,8 @@ pub(crate) struct Run {
     /// The processing time of a batch in the built-in simulator.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
-    /// Send and pay for all rows again, although the unchanged job has a finished run.
-    #[arg(long)]
-    pub(crate) again: bool,
+    #[command(flatten)]
+    pub(crate) fresh: Fresh,
     /// Send batches again that may or may not have been created, without waiting until that is
     /// known: a batch that was created is billed twice.
     #[arg(long)]
@@ -297,6 +339,8 @@ pub(crate) struct Run {
     pub(crate) ignore_canary: bool,
     #[command(flatten)]
     pub(crate) select: Rows,
+    #[command(flatten)]
+    pub(crate) schedule: Schedule,
     #[command(flatten)]
     pub(crate) place: Place,
 }
@@ -312,9 +356,8 @@ pub(crate) struct Submit {
     /// The processing time of a batch in the built-in simulator.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
-    /// Send and pay for all rows again, although the unchanged job has a finished run.
-    #[arg(long)]
-    pub(crate) again: bool,
+    #[command(flatten)]
+    pub(crate) fresh: Fresh,
     /// Send batches again that may or may not have been created, without waiting until that is
     /// known: a batch that was created is billed twice.
     #[arg(long)]
@@ -326,6 +369,8 @@ pub(crate) struct Submit {
     pub(crate) ignore_canary: bool,
     #[command(flatten)]
     pub(crate) select: Rows,
+    #[command(flatten)]
+    pub(crate) schedule: Schedule,
 }
 
 /// Arguments of `collect`.
@@ -336,6 +381,8 @@ pub(crate) struct Collect {
     /// Wait this long for batches that have not ended; without it, check once.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) wait: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) schedule: Schedule,
     #[command(flatten)]
     pub(crate) place: Place,
 }
@@ -365,7 +412,7 @@ pub(crate) struct Status {
 pub(crate) struct Cancel {
     /// A run's folder or id, or a job file (its newest run).
     pub(crate) target: PathBuf,
-    /// Abandon the run: it is never resumed, and the job can start a new run. What was sent is
+    /// Abandon the run: it is never resumed, and `rowmill run JOB` starts a new one. What was sent is
     /// billed all the same.
     #[arg(long)]
     pub(crate) abandon: bool,
@@ -393,6 +440,8 @@ pub(crate) struct Retry {
     /// Exit after this long with exit code 5.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) schedule: Schedule,
     #[command(flatten)]
     pub(crate) place: Place,
 }
@@ -491,6 +540,37 @@ impl Rows {
         RowSelection {
             limit: self.limit,
             filter: self.filter.clone(),
+        }
+    }
+}
+
+impl WhenRunning {
+    /// The same as an option of the engine.
+    pub(crate) fn option(self) -> IfRunning {
+        match self {
+            WhenRunning::Fail => IfRunning::Fail,
+            WhenRunning::Skip => IfRunning::Skip,
+            WhenRunning::Wait => IfRunning::Wait,
+        }
+    }
+}
+
+impl Schedule {
+    /// The exit code of a command that had nothing to do.
+    pub(crate) fn code_of_nothing(self) -> u8 {
+        self.empty_exit_code.unwrap_or(super::explain::DONE)
+    }
+}
+
+impl Command {
+    /// What a scheduler decided about the start, for commands that have such options.
+    pub(crate) fn schedule(&self) -> Schedule {
+        match self {
+            Command::Run(args) => args.schedule,
+            Command::Submit(args) => args.schedule,
+            Command::Collect(args) => args.schedule,
+            Command::Retry(args) => args.schedule,
+            _ => Schedule::default(),
         }
     }
 }

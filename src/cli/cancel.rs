@@ -48,7 +48,7 @@ fn say(done: &CancelReport, abandoned: bool, screen: &Screen) {
     });
     if abandoned {
         screen.say(format!(
-            "the run {folder} is abandoned; `rowmill run` with its job file starts a new run"
+            "the run {folder} is abandoned; `rowmill run JOB` starts a new run"
         ));
         if done.run.in_flight_or_ended {
             screen.say(format!(

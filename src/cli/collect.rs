@@ -21,8 +21,9 @@ pub(crate) fn run(
     let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
     let options = CollectOptions {
         wait: args.wait,
+        if_running: args.schedule.if_running.option(),
         replace_output: args.place.replace,
     };
     let report = engine.collect(&engine.find_run(&args.target)?, &options)?;
-    outcome::show(&report, screen)
+    Ok(outcome::show_collected(&report, args.schedule, screen))
 }

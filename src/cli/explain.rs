@@ -21,8 +21,8 @@ use rowmill::{batch, job, journal, output, request, source, template};
 use serde_json::{Value, json};
 
 pub(crate) use super::exit_code::{
-    BUG, CHANGE, CREDENTIALS, DONE, DOUBT, INTERRUPTED, LOCKED, NO_RUN, PARTLY, PROVIDER, STOPPED,
-    Sent, UNFINISHED,
+    BUG, CHANGE, CREDENTIALS, DONE, DOUBT, INTERRUPTED, LOCKED, NO_RUN, NOTHING_SENT, PARTLY,
+    PROVIDER, STOPPED, Sent, UNFINISHED,
 };
 use super::exit_code::{is_of_the_disk, of_error};
 use super::format::{count, plural, usd};
@@ -217,7 +217,8 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
         Error::Answer(_) => "schema",
         Error::Output(_) => "output",
         Error::Batch(_) => "spool",
-        Error::Journal(journal::Error::Locked { .. }) => "run_locked",
+        Error::Journal(journal::Error::Locked { .. } | journal::Error::JobLocked { .. })
+        | Error::StillRunning { .. } => "run_locked",
         Error::Journal(journal::Error::NoRun { .. }) => "run_not_found",
         Error::Journal(_) => "journal",
         Error::Join(_) => "join",
@@ -647,7 +648,7 @@ fn hint(error: &Error) -> Option<String> {
                 .to_owned()
         }
         Error::StoppedAtCheckpoint(stopped) => format!(
-            "fix the job, abandon this run with `rowmill cancel {0} --abandon` and start a new \
+            "fix the job, and start a new run with `rowmill run JOB --new`, which abandons this \
              one; or send the rest anyway with `rowmill run {0} --ignore-canary`",
             stopped.run.display()
         ),
@@ -660,8 +661,12 @@ fn hint(error: &Error) -> Option<String> {
                 .to_owned()
         }
         Error::Refused(refused) => refused_hint(refused),
-        Error::Journal(journal::Error::Locked { .. }) => {
-            "wait until it has finished, or stop that process; its work is not lost".to_owned()
+        Error::Journal(journal::Error::Locked { .. } | journal::Error::JobLocked { .. }) => {
+            "`--if-running wait` waits until it has finished, `--if-running skip` does nothing then"
+                .to_owned()
+        }
+        Error::StillRunning { .. } => {
+            "run the same command again; the other process is not disturbed".to_owned()
         }
         Error::Journal(journal::Error::NoRun { .. }) => {
             "`rowmill status` lists the runs".to_owned()
@@ -673,19 +678,18 @@ fn hint(error: &Error) -> Option<String> {
                 .to_owned()
         }
         Error::Changed { run, .. } => format!(
-            "finish the old run with `rowmill run {0}`, or abandon it with `rowmill cancel {0} \
-             --abandon` and start a new one",
+            "finish the old run with `rowmill run {0}`, or abandon it and start a new one with \
+             `rowmill run JOB --new`",
             run.display()
         ),
         Error::Abandoned { run } => format!(
-            "`rowmill collect {}` fetches what it sent; `rowmill run` with the job file starts a \
-             new run",
+            "`rowmill collect {}` fetches what it sent; `rowmill run JOB --new` starts a new run",
             run.display()
         ),
         Error::RunGone { run, state, .. } => format!(
             "restore its folder in `{}` and resume it; if it is lost, abandon it with `rowmill \
-             cancel {run} --abandon`, and the job can start a new run, which pays for its rows \
-             again",
+             cancel {run} --abandon`, and `rowmill run JOB --new` starts a new run, which pays for \
+             its rows again",
             state.display()
         ),
         Error::SoundJournal { run } => format!("`rowmill run {}` resumes it", run.display()),
@@ -707,7 +711,9 @@ fn hint(error: &Error) -> Option<String> {
             .to_owned(),
         Error::Interrupted => "run the same command again; nothing is sent twice".to_owned(),
         Error::OtherOrigin { .. } => {
-            "set ANTHROPIC_BASE_URL to what it was, or start a new run".to_owned()
+            "set ANTHROPIC_BASE_URL to what it was, or abandon the run and start a new one with \
+             `rowmill run JOB --new`"
+                .to_owned()
         }
         _ => return None,
     };

@@ -39,6 +39,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
+use rowmill::engine::Error;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -66,14 +67,22 @@ pub(crate) fn main() -> u8 {
     } else {
         "\n"
     };
-    signals::listen(move |text| {
-        log.message(Level::Info, None, &format!("{gap}{text}"), Default::default);
-    });
+    let last = Arc::clone(&screen);
+    signals::listen(
+        move |text| {
+            log.message(Level::Info, None, &format!("{gap}{text}"), Default::default);
+        },
+        move || last.stopped_at_once(),
+    );
     let result = command(&cli, &screen);
     match result {
         Ok(code) => {
             screen.end();
             code
+        }
+        Err(Failure::Step(Error::NotStarted(why))) => {
+            screen.finish();
+            outcome::show_not_started(&why, cli.command.schedule(), &screen)
         }
         Err(failure) => {
             screen.finish();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rowmill::catalog::Catalog;
 
-use super::args::{Common, Rescue};
+use super::args::{Common, Rescue, Schedule};
 use super::connect::engine;
 use super::explain::Failure;
 use super::outcome;
@@ -19,5 +19,5 @@ pub(crate) fn run(
 ) -> Result<u8, Failure> {
     let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
     let report = engine.rescue(&engine.find_run(&args.target)?)?;
-    outcome::show(&report, screen)
+    Ok(outcome::show(&report, Schedule::default(), screen))
 }

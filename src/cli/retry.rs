@@ -24,8 +24,9 @@ pub(crate) fn run(
         more_tokens: Some(args.max_tokens),
         max_cost: args.budget.max_cost,
         deadline: args.deadline,
+        if_running: args.schedule.if_running.option(),
         replace_output: args.place.replace,
     };
     let report = engine.retry(&engine.find_run(&args.target)?, &options)?;
-    outcome::show(&report, screen)
+    Ok(outcome::show(&report, args.schedule, screen))
 }

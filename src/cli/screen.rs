@@ -6,13 +6,12 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rowmill::engine::create_calls;
-use rowmill::engine::{Notice, Observer, StepNote};
+use rowmill::engine::{Error, Notice, Observer, StepNote};
 use serde_json::{Map, Value};
 
 use super::args::{Color, Common, LogFormat};
@@ -44,7 +43,7 @@ pub(crate) struct Screen {
     has_bar: bool,
     last_line: Mutex<Option<Instant>>,
     /// Whether the document of `--json` is on stdout, and text that stands for it until then.
-    has_document: AtomicBool,
+    has_document: Mutex<bool>,
     text: Mutex<Vec<String>>,
     /// The run that the command works on, and how often a batch of it had been sent before.
     work: Mutex<Option<(PathBuf, u64)>>,
@@ -80,7 +79,7 @@ impl Screen {
             bar,
             has_bar: is_terminal && !common.quiet && common.log_format == LogFormat::Text,
             last_line: Mutex::new(None),
-            has_document: AtomicBool::new(false),
+            has_document: Mutex::new(false),
             text: Mutex::new(Vec::new()),
             work: Mutex::new(None),
         }
@@ -168,9 +167,16 @@ impl Screen {
                 self.log.message(Level::Error, Some(HINT), hint, Map::new);
             }
         }
-        // What is on stdout stays the only document.
-        if self.json && !self.has_document.load(Ordering::Relaxed) {
+        if self.json {
             self.json(&explanation.document());
+        }
+    }
+
+    /// Ends a command that a signal stops at once: stdout has its document all the same.
+    pub(crate) fn stopped_at_once(&self) {
+        if self.json {
+            let stopped = Failure::Step(Error::Interrupted).explain(&self.sent());
+            self.json(&stopped.document());
         }
     }
 
@@ -184,10 +190,17 @@ impl Screen {
         self.write_data(&sanitize(text.as_ref(), usize::MAX));
     }
 
-    /// Prints the document on stdout.
+    /// Prints the document on stdout, unless one is there: it stays the only one. A signal may want
+    /// to write one from its own thread.
     pub(crate) fn json(&self, value: &impl serde::Serialize) {
-        self.has_document.store(true, Ordering::Relaxed);
-        self.write_data(&as_json(value));
+        let mut has_document = self
+            .has_document
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !*has_document {
+            self.write_data(&as_json(value));
+            *has_document = true;
+        }
     }
 
     fn write_data(&self, text: &str) {
@@ -207,7 +220,7 @@ impl Screen {
     /// Ends a command that succeeded: what has only text on stdout gives it as a document.
     pub(crate) fn end(&self) {
         self.finish();
-        if self.json && !self.has_document.load(Ordering::Relaxed) {
+        if self.json {
             let texts = self.text.lock().unwrap_or_else(PoisonError::into_inner);
             self.json(&serde_json::json!({ "text": texts.join("\n") }));
         }

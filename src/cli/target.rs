@@ -4,7 +4,8 @@ use std::path::Path;
 
 use rowmill::engine::{Engine, Error, Target};
 
-use super::explain::Failure;
+use super::args::Fresh;
+use super::explain::{CHANGE, Failure};
 use super::screen::{Screen, shown_to};
 
 /// A job file, or a run.
@@ -13,6 +14,21 @@ pub(crate) fn find(engine: &Engine, target: &Path) -> Result<Target, Failure> {
     Ok(found.ok_or_else(|| Error::NoRun {
         target: target.to_path_buf(),
     })?)
+}
+
+/// Refuses to start a new run of a run.
+pub(crate) fn check_new(target: &Target, fresh: Fresh) -> Result<(), Failure> {
+    match target {
+        Target::Run(folder) if fresh.new => Err(Failure::words(
+            CHANGE,
+            format!(
+                "--new starts a run of a job, and `{}` is a run",
+                folder.display()
+            ),
+            "name the job file, or leave out --new to resume the run",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Warns about a state directory that others can change: its contents decide what is sent and

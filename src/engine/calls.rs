@@ -5,13 +5,15 @@ use std::ops::Not as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::cost::Money;
 use crate::job::JobFile;
-use crate::journal::{self, AbandonReason, Plan, RunNote, Stage};
+use crate::journal::{self, AbandonReason, RunNote, Stage};
 
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
-use super::context::{RunOutcome, Until};
+use super::context::{RunOutcome, Until, between};
 use super::finished::Finished;
 use super::notice::Notice;
 use super::options::{
@@ -19,7 +21,7 @@ use super::options::{
 };
 use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
-use super::report::{CancelReport, PlanResult, RunReport};
+use super::report::{CancelReport, NothingReason, PlanResult, RunReport};
 use super::reuse::ReuseRules;
 use super::setup::Engine;
 use super::start::{NewPlan, Started};
@@ -62,15 +64,11 @@ impl Engine {
         };
         let simulated =
             options.simulate || connection.as_ref().is_some_and(Connection::is_simulated);
-        let compiled = CompiledJob::new(&file, self.today(), &self.catalog)?;
+        let compiled = self.compile(&file)?;
         let report = match &options.out {
             None => self.dry_run(&file, &compiled, options, simulated, connection.as_ref())?,
             Some(folder) => {
-                let origin = if options.simulate {
-                    Plan::IN_PROCESS.to_owned()
-                } else {
-                    self.provider.origin()?
-                };
+                let origin = self.origin(options.simulate)?;
                 let run_options = RunOptions {
                     simulate: options.simulate,
                     rows: options.rows.clone(),
@@ -162,13 +160,19 @@ impl Engine {
         options: &RunOptions,
         until: Until,
     ) -> Result<RunReport, Error> {
-        let started = match self.start(target, options)? {
+        let start = |longest| {
+            self.unless_running(options.if_running, longest, || self.start(target, options))
+        };
+        let (started, waited) = start(options.deadline)?;
+        let left = options.deadline.map(|time| time.saturating_sub(waited));
+        let deadline = left.map(|left| self.after(left));
+        let started = match started {
             Started::FinishFirst(opened) => {
-                let earlier = self.finish_first(*opened, until, options)?;
+                let earlier = self.finish_first(*opened, until, options, deadline)?;
                 if earlier.outcome != RunOutcome::Complete {
-                    return Ok(earlier);
+                    return Ok(earlier.in_the_way());
                 }
-                self.start(target, options)?
+                start(deadline.map(|end| between(self.clock.now(), end)))?.0
             }
             started => started,
         };
@@ -190,7 +194,6 @@ impl Engine {
         if options.replace_output {
             run.replace_output();
         }
-        let deadline = options.deadline.map(|deadline| self.after(deadline));
         self.finish(&mut run, &connection, until, deadline)
     }
 
@@ -200,6 +203,7 @@ impl Engine {
         (mut run, connection): (Run, Connection),
         until: Until,
         options: &RunOptions,
+        deadline: Option<Timestamp>,
     ) -> Result<RunReport, Error> {
         if options.ignore_canary {
             run.ignore_canary();
@@ -208,7 +212,6 @@ impl Engine {
             Until::Sent => Until::PolledOnce,
             until => until,
         };
-        let deadline = options.deadline.map(|deadline| self.after(deadline));
         self.finish(&mut run, &connection, until, deadline)
     }
 
@@ -217,13 +220,19 @@ impl Engine {
     /// # Errors
     /// As the steps give them; [`Error::OtherOrigin`] where the engine's provider is not the run's.
     pub fn collect(&self, run: &Path, options: &CollectOptions) -> Result<RunReport, Error> {
-        let (mut run, connection) = self.open(run, false, None)?;
+        let ((mut run, connection), waited) =
+            self.unless_running(options.if_running, options.wait, || {
+                self.open(run, false, None)
+            })?;
         if options.replace_output {
             run.replace_output();
         }
         let (until, deadline) = match options.wait {
             None => (Until::PolledOnce, None),
-            Some(wait) => (Until::Fetched, Some(self.after(wait))),
+            Some(wait) => (
+                Until::Fetched,
+                Some(self.after(wait.saturating_sub(waited))),
+            ),
         };
         self.finish(&mut run, &connection, until, deadline)
     }
@@ -331,7 +340,8 @@ impl Engine {
     }
 
     /// The folder of the run that a call without a job of its own works on: the one named, or the
-    /// newest of the job named.
+    /// newest of the job named. A simulated run since then does not hide an unfinished run of a
+    /// provider.
     ///
     /// # Errors
     /// [`Error::NoRun`] and [`Error::JobHasNoRun`].
@@ -340,11 +350,14 @@ impl Engine {
             Some(Target::Run(folder)) => Ok(folder),
             Some(Target::Job(file)) => {
                 let name = &file.job.head.name;
-                let newest = journal::runs_of(self.state.path(), name)?
-                    .into_iter()
-                    .next();
+                let runs = journal::runs_of(self.state.path(), name)?;
+                let newest = runs
+                    .iter()
+                    .find(|run| run.in_process != Some(true))
+                    .filter(|run| !run.finished)
+                    .or(runs.first());
                 newest
-                    .map(|run| run.path)
+                    .map(|run| run.path.clone())
                     .ok_or_else(|| Error::JobHasNoRun {
                         job: name.clone(),
                         state: self.state.path().to_path_buf(),
@@ -433,6 +446,6 @@ impl Engine {
             run.replace_output();
         }
         let report = self.export_opened(&mut run)?;
-        Ok(report.with_nothing_to_do(finished.failed))
+        Ok(report.with_nothing_to_do(NothingReason::Unchanged, finished.failed))
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use crate::journal::Stage;
 use crate::outcome::class::MoreTokens;
 
 use super::connect::Connection;
@@ -13,7 +14,7 @@ use super::export_options::ExportOptions;
 use super::failures::Failures;
 use super::notice::Notice;
 use super::options::{ReexportOptions, RetryOptions};
-use super::report::{NothingToRetry, RunReport};
+use super::report::{NothingReason, NothingToRetry, RunReport};
 use super::retry::{self, RetryPolicy};
 use super::setup::Engine;
 use super::{Error, Run};
@@ -100,7 +101,10 @@ impl Engine {
         folder: &Path,
         options: &RetryOptions,
     ) -> Result<RunReport, Error> {
-        let (mut run, connection) = self.open(folder, false, options.max_cost)?;
+        let ((mut run, connection), waited) =
+            self.unless_running(options.if_running, options.deadline, || {
+                self.open(folder, false, options.max_cost)
+            })?;
         run.check_not_abandoned()?;
         let lacks_results = run.may_fetch_more(self.clock.now());
         if lacks_results {
@@ -122,14 +126,24 @@ impl Engine {
         );
         let batches = retry::all_planned(&run);
         let planned = retry::plan_retries(&mut run, batches, &policy, self.clock.now())?;
-        let deadline = options.deadline.map(|deadline| self.after(deadline));
+        let deadline = options
+            .deadline
+            .map(|time| self.after(time.saturating_sub(waited)));
         let has_all_now = lacks_results && !run.may_fetch_more(self.clock.now());
         if planned.rows == 0 && !has_all_now {
-            return Err(Error::NothingToRetry(Box::new(NothingToRetry {
-                classes: options.classes.clone(),
-                failures: Failures::of_run(&run, &policy)?,
-                run: RunReport::new(&run, RunOutcome::Complete, None, self.clock.now()),
-            })));
+            let failures = Failures::of_run(&run, &policy)?;
+            let report = RunReport::new(&run, RunOutcome::Complete, None, self.clock.now());
+            if failures != Failures::default() {
+                return Err(Error::NothingToRetry(Box::new(NothingToRetry {
+                    classes: options.classes.clone(),
+                    failures,
+                    run: report,
+                })));
+            }
+            // An output that was not written yet is written below.
+            if run.state().stage() == Stage::Exported {
+                return Ok(report.with_nothing_to_do(NothingReason::NoFailures, 0));
+            }
         }
         if planned.rows > 0 {
             self.observer.notice(Notice::RetriesPlanned {

@@ -46,12 +46,14 @@ mod fingerprint;
 mod finish;
 mod finished;
 mod first_lines;
+mod if_running;
 mod in_order;
 mod kept_job;
 mod learn;
 mod leftovers;
 mod lines;
 mod new_run;
+mod not_started;
 mod note;
 mod notice;
 mod options;
@@ -82,6 +84,7 @@ mod split;
 mod start;
 mod submit;
 mod trials;
+mod unfinished;
 mod upload;
 mod view;
 mod warm_up;
@@ -103,11 +106,12 @@ pub use context::{RunOutcome, StopHandle, StopSignal};
 pub use export_summary::ExportSummary;
 pub use failures::{Failures, FirstFailure};
 pub use faults::{Causes, FaultCount, Faults};
+pub use not_started::NotStarted;
 pub use note::{StepNote, UncertainCause};
 pub use notice::{Notice, Observer, Silent, WaitReason};
 pub use options::{
-    CancelOptions, CheckOptions, CollectOptions, PlanOptions, PreviewOptions, PruneOptions,
-    ReexportOptions, RetryOptions, RowSelection, RunOptions, StateLocation, Target,
+    CancelOptions, CheckOptions, CollectOptions, IfRunning, PlanOptions, PreviewOptions,
+    PruneOptions, ReexportOptions, RetryOptions, RowSelection, RunOptions, StateLocation, Target,
 };
 pub use output_change::OutputChange;
 pub use plan_report::{NoRequests, PlanReport, PlannedBatch, SharedKeys};
@@ -115,7 +119,9 @@ pub use preview::{PreviewReport, PreviewRow};
 pub use previous_output::{SetAside, WorseOutput};
 pub use provider_error::{Action, Kept, RunStanding};
 pub use prune::{KeptBecause, PruneReport, PrunedRunReport, PrunedTrialReport};
-pub use report::{CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport};
+pub use report::{
+    CancelReport, NothingReason, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport,
+};
 pub use reuse::{
     CannotContinue, ContinueFault, Incremental, KeptCounts, NotReused, RequestChange, RowClass,
     RowClasses,
@@ -356,6 +362,20 @@ pub enum Error {
     NotSimulated {
         /// The run.
         run: PathBuf,
+    },
+    /// The call did nothing, as its options or the job ask for in such a case: no failure.
+    #[error("nothing was started")]
+    NotStarted(Box<NotStarted>),
+    /// Another process works on the job or the run, and it did not finish in the time that the call
+    /// had.
+    #[error("`{}` is still locked by another process", .locked.display())]
+    StillRunning {
+        /// The folder that the other process has locked.
+        locked: PathBuf,
+        /// The process, as far as it can be read.
+        owner: Option<crate::journal::Owner>,
+        /// How long the call waited.
+        waited: std::time::Duration,
     },
     /// The run's answers are not all there yet.
     #[error("the run `{}` is not finished: not all of its results are collected", .run.display())]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::estimate::Bounds;
-use crate::journal::CheckpointKind;
+use crate::journal::{CheckpointKind, Owner};
 use crate::ledger::Shortage;
 use crate::provider::{ApiError, BatchId, Counts};
 use crate::source::SourceSpec;
@@ -147,6 +147,31 @@ pub enum Notice<'a> {
     PlannedAgain {
         /// The folder of the run that is abandoned.
         run: &'a Path,
+    },
+    /// An unfinished run that was planned for another provider is not resumed: nothing was sent of
+    /// it that costs money.
+    PassedOver {
+        /// Its folder.
+        run: &'a Path,
+        /// The provider that it was planned for.
+        origin: &'a str,
+    },
+    /// An unfinished run is abandoned, because a new one was asked for.
+    Abandoned {
+        /// Its folder.
+        run: &'a Path,
+        /// Whether batches of it are in flight, may be, or have results that are not fetched.
+        in_flight: bool,
+    },
+    /// Another process works on the job or the run, and the call waits until it has finished.
+    WaitingForLock {
+        /// The folder that the other process has locked: of the run, or of the job's runs.
+        locked: &'a Path,
+        /// The process, as far as it can be read.
+        owner: Option<&'a Owner>,
+        /// Since the call began to wait.
+        #[serde(rename = "waited_seconds", serialize_with = "seconds")]
+        waited: Duration,
     },
     /// A run is open, and the call works on it.
     Opened {

@@ -65,6 +65,19 @@ impl RowSelection {
     }
 }
 
+/// What happens where another process works on the job or the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IfRunning {
+    /// The call fails, and names the process.
+    #[default]
+    Fail,
+    /// The call does nothing: [`Error::NotStarted`](super::Error::NotStarted).
+    Skip,
+    /// The call waits until the other process has finished, within its own deadline.
+    Wait,
+}
+
 /// How a job is run, or submitted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -77,8 +90,14 @@ pub struct RunOptions {
     pub max_cost: Option<Money>,
     /// Have this number of rows counted by the provider for a better estimate.
     pub calibrate: Option<u32>,
-    /// Send all rows even where a finished run of the unchanged job has their answers.
-    pub again: bool,
+    /// Start a new run: an unfinished run of the job is abandoned, and a finished one of the
+    /// unchanged job does not make it needless. Does nothing where the target is a run.
+    pub new: bool,
+    /// Send all rows, also those whose answers an earlier output has. An unfinished run is resumed
+    /// all the same, unless [`RunOptions::new`] is set.
+    pub no_reuse: bool,
+    /// What happens where another process works on the job or the run.
+    pub if_running: IfRunning,
     /// Send batches again that may or may not have been created. They are looked for once more, and
     /// adopted where they are found; one that is not found may be paid for twice.
     pub resubmit_uncertain: bool,
@@ -86,7 +105,8 @@ pub struct RunOptions {
     pub ignore_canary: bool,
     /// Replace the output even where it holds more than the new one.
     pub replace_output: bool,
-    /// Return after this time, counted from when the run is planned or opened, finished or not.
+    /// Return after this time, counted from when the run is planned or opened, finished or not; a
+    /// wait for another process counts too.
     /// Submitted batches keep running at the provider.
     pub deadline: Option<Duration>,
 }
@@ -112,6 +132,8 @@ pub struct PlanOptions {
 pub struct CollectOptions {
     /// Wait at most this time for what is in flight; `None`: look once.
     pub wait: Option<Duration>,
+    /// What happens where another process works on the run.
+    pub if_running: IfRunning,
     /// Replace the output even where it holds more than the new one.
     pub replace_output: bool,
 }
@@ -161,6 +183,8 @@ pub struct RetryOptions {
     pub deadline: Option<Duration>,
     /// Replace the output even where it holds more than the new one.
     pub replace_output: bool,
+    /// What happens where another process works on the run.
+    pub if_running: IfRunning,
 }
 
 /// How a job is checked.

@@ -9,11 +9,15 @@ use jiff::civil::Date;
 
 use crate::catalog::Catalog;
 use crate::cost::Money;
+use crate::job::JobFile;
 use crate::provider::retry::{Clock, SystemClock};
 use crate::provider::{BatchFormat, Formats, anthropic};
+use crate::source::{self, OnMissing};
 
+use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection, Provider, SimulatorOptions, check_simulated};
 use super::context::{Context, RunOutcome, StopSignal, Until};
+use super::not_started::NotStarted;
 use super::note::StepNote;
 use super::notice::{Notice, Observer, Silent};
 use super::options::StateLocation;
@@ -178,6 +182,28 @@ impl Engine {
         Ok(connection)
     }
 
+    /// Compiles a job.
+    ///
+    /// # Errors
+    /// As [`CompiledJob::new`]; [`Error::NotStarted`] where the source has no file, and the job
+    /// says that there is nothing to do then.
+    pub(super) fn compile(&self, file: &JobFile) -> Result<CompiledJob, Error> {
+        let compiled = CompiledJob::new(file, self.today(), &self.catalog);
+        compiled.map_err(|error| match error {
+            Error::Source(source::Error::NoFiles { .. })
+                if file.job.source.on_missing == OnMissing::Empty =>
+            {
+                let output = file.resolve(&file.job.output.path);
+                Error::NotStarted(Box::new(NotStarted::SourceMissing {
+                    job: file.job.head.name.clone(),
+                    paths: file.job.source.path.as_slice().to_vec(),
+                    output: Some(output).filter(|output| output.exists()),
+                }))
+            }
+            other => other,
+        })
+    }
+
     pub(super) fn connect(&self, options: &ApiOptions) -> Result<Connection, Error> {
         Connection::real(self.provider.as_ref(), options, self.handle())
     }
@@ -202,6 +228,11 @@ impl Engine {
             let _ = (folder, options, &self.simulator);
             Err(Error::WithoutSimulator)
         }
+    }
+
+    /// Runs something that waits to its end.
+    pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.handle().block_on(work)
     }
 
     fn handle(&self) -> &tokio::runtime::Handle {

@@ -3,9 +3,11 @@
 //!
 //! ```text
 //!  run ──────────────────────────────────────────────▶ open it, unless it is abandoned
-//!  job ─▶ lock of the job ─▶ unfinished run? ─ yes ─▶ unchanged? ─ yes ─▶ open it
-//!                                │                       └─ no ─▶ nothing sent? ─ yes ─▶ plan again
-//!                                │                                     └─ no ─▶ Error::Changed
+//!  job ─▶ lock of the job ─▶ a new run asked for? ─ yes ─▶ abandon what is unfinished, plan, open
+//!                                └─ no ─▶ unfinished run?
+//!                                └─ yes ─▶ unchanged? ─ yes ─▶ open it
+//!                                │             └─ no ─▶ nothing sent? ─ yes ─▶ plan again
+//!                                │                           └─ no ─▶ finish it first, or Error::Changed
 //!                                └─ no ─▶ a finished run of the same job and rows? ─ yes ─▶ nothing to do
 //!                                                              └─ no ─▶ plan, open
 //! ```
@@ -90,10 +92,15 @@ impl Engine {
         // Two starts at once would plan two runs of the same rows, and both would be paid.
         let _alone =
             journal::Lock::of_job(&job_folder, &journal::Owner::this_process(self.clock.now()))?;
-        let unfinished =
-            journal::latest_unfinished(self.state.path(), &file.job.head.name, options.simulate)?;
-        match unfinished {
-            Some(unfinished) => self.resume(&file, &unfinished.path, options),
+        if options.new {
+            // What can be found wrong without rows is found before a run is given up.
+            let compiled = self.compile(&file)?;
+            self.abandon_unfinished(&file, options)?;
+            let opened = self.plan_and_open(&file, Some(compiled), options)?;
+            return Ok(Started::ready(opened));
+        }
+        match self.unfinished(&file, options)? {
+            Some(unfinished) => self.resume(&file, &unfinished, options),
             None => self.start_new(&file, options),
         }
     }
@@ -105,10 +112,16 @@ impl Engine {
         folder: &Path,
         options: &RunOptions,
     ) -> Result<Started, Error> {
-        self.observer.notice(Notice::Resuming { run: folder });
         let (mut run, connection) = self.open(folder, options.simulate, options.max_cost)?;
+        self.observer.notice(Notice::Resuming { run: folder });
         run.set_budget(&file.job.budget);
-        let compiled = CompiledJob::new(file, self.today(), &self.catalog)?;
+        let compiled = match self.compile(file) {
+            // Its rows are in the run, so what it sent needs no source to be fetched and written.
+            Err(Error::NotStarted(_)) if !run.state().has_sent_nothing() => {
+                return Ok(Started::ready((run, connection)));
+            }
+            compiled => compiled?,
+        };
         match run.check_unchanged(file, &compiled) {
             Ok(()) => Ok(Started::ready((run, connection))),
             Err(changed @ Error::Changed { .. }) if run.state().has_sent_nothing() => {
@@ -136,7 +149,7 @@ impl Engine {
 
     /// Starts a run, unless a finished one has done the same.
     fn start_new(&self, file: &JobFile, options: &RunOptions) -> Result<Started, Error> {
-        let finished = if options.again {
+        let finished = if options.no_reuse {
             Vec::new()
         } else {
             self.finished(file, options)?
@@ -144,7 +157,7 @@ impl Engine {
         if finished.is_empty() {
             return Ok(Started::ready(self.plan_and_open(file, None, options)?));
         }
-        let compiled = CompiledJob::new(file, self.today(), &self.catalog)?;
+        let compiled = self.compile(file)?;
         let mut alike = finished;
         // A merge sends failed rows again, whether or not anything else has changed.
         let sends_failed = file.job.output.mode == OutputMode::Merge;
@@ -178,11 +191,7 @@ impl Engine {
 
     /// Finished runs of the job as it is now.
     fn finished(&self, file: &JobFile, options: &RunOptions) -> Result<Vec<Finished>, Error> {
-        let origin = if options.simulate {
-            Plan::IN_PROCESS.to_owned()
-        } else {
-            self.provider.origin()?
-        };
+        let origin = self.origin(options.simulate)?;
         finished::of_job(self.state.path(), file, options.simulate, &origin)
     }
 
@@ -200,8 +209,7 @@ impl Engine {
         } else {
             Some(self.connect(&api_options)?)
         };
-        let mut compiled =
-            compiled.map_or_else(|| CompiledJob::new(file, self.today(), &self.catalog), Ok)?;
+        let mut compiled = compiled.map_or_else(|| self.compile(file), Ok)?;
         let simulated = connection.as_ref().is_none_or(Connection::is_simulated);
         let origin = connection
             .as_ref()
@@ -266,7 +274,7 @@ impl Engine {
             in_process: new.origin == Plan::IN_PROCESS,
             simulated: Some(new.simulated),
             narrowed: new.options.rows.narrows(),
-            sends_all: new.options.again,
+            sends_all: new.options.no_reuse,
         };
         let calibrate = new.options.calibrate;
         let inputs = PlanInputs::new(

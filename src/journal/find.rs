@@ -69,25 +69,23 @@ pub fn job_folders(state: &Path) -> Result<Vec<PathBuf>, Error> {
     folders_in(state)
 }
 
-/// The newest unfinished run of a job, of the kind asked for: a run on the simulator in the process
-/// is never confused with one that uses a connection.
+/// The unfinished runs of a job, newest first, of the kind asked for: a run on the simulator in the
+/// process is never confused with one that uses a connection.
+///
+/// A run that could match and cannot be read is an error in its place: it may have batches in
+/// flight.
 ///
 /// # Errors
-/// When the folder cannot be read, or a run that could match cannot: it may have batches in flight.
-pub fn latest_unfinished(
+/// When the folder cannot be read.
+pub fn unfinished(
     state: &Path,
     job_name: &str,
     in_process: bool,
-) -> Result<Option<RunSummary>, Error> {
+) -> Result<impl Iterator<Item = Result<RunSummary, Error>> + use<>, Error> {
     let is_meant =
-        |run: &RunSummary| !run.finished && run.in_process.is_none_or(|own| own == in_process);
-    let Some(mut run) = runs_of(state, job_name)?.into_iter().find(is_meant) else {
-        return Ok(None);
-    };
-    match run.problem.take() {
-        Some(problem) => Err(problem),
-        None => Ok(Some(run)),
-    }
+        move |run: &RunSummary| !run.finished && run.in_process.is_none_or(|own| own == in_process);
+    let runs = runs_of(state, job_name)?.into_iter().filter(is_meant);
+    Ok(runs.map(|mut run| run.problem.take().map_or(Ok(run), Err)))
 }
 
 /// The run that wrote an output last.

@@ -43,7 +43,7 @@ use std::path::PathBuf;
 pub use checkpoint::{CanaryLimits, Checkpoint, CheckpointKind, Verdict};
 pub use event::{Event, JournalEntry};
 pub use find::{
-    LastWriter, RunSummary, all_runs, job_folders, latest_unfinished, runs_in, runs_of, stage_of,
+    LastWriter, RunSummary, all_runs, job_folders, runs_in, runs_of, stage_of, unfinished,
     writer_of,
 };
 pub use lock::{Lock, Owner};
@@ -132,6 +132,14 @@ pub enum Error {
     #[error("the run `{}` is being worked on by {}", path.display(), named(owner.as_ref()))]
     Locked {
         /// The run.
+        path: PathBuf,
+        /// Who that is, as far as it can be read.
+        owner: Option<Owner>,
+    },
+    /// Another process looks for a run of the job, or plans one.
+    #[error("a run of the job in `{}` is being started by {}", path.display(), named(owner.as_ref()))]
+    JobLocked {
+        /// The folder of the job's runs.
         path: PathBuf,
         /// Who that is, as far as it can be read.
         owner: Option<Owner>,

@@ -37,7 +37,8 @@ fn old() -> PruneOptions {
 
 fn run_again(bench: &Bench) -> PathBuf {
     let again = RunOptions {
-        again: true,
+        new: true,
+        no_reuse: true,
         ..RunOptions::default()
     };
     let report = bench.run_with(&again).unwrap();
@@ -442,7 +443,8 @@ fn lists_trials_and_removes_them_with_their_runs() {
     };
     bench
         .run_with(&RunOptions {
-            again: true,
+            new: true,
+            no_reuse: true,
             ..simulated()
         })
         .unwrap();

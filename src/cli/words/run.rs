@@ -1,6 +1,6 @@
 //! Sentences about a run as a whole: resumed, planned again, retried, nothing to do.
 
-use rowmill::engine::{Notice, OutputChange};
+use rowmill::engine::{NotStarted, Notice, OutputChange};
 
 use crate::cli::format::{bytes, duration, plural, usd};
 
@@ -12,6 +12,28 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
             "the job has changed, and nothing of the run was sent yet: it is planned again"
                 .to_owned(),
         ],
+        Notice::PassedOver { run, origin } => vec![format!(
+            "the unfinished run {} was planned for {origin}, and nothing of it was sent that is \
+             billed: it is not resumed",
+            run.display()
+        )],
+        Notice::Abandoned { run, in_flight } => {
+            let left = if *in_flight {
+                "; what it sent is still billed, and stays reserved in the budget until its results \
+                 are known"
+            } else {
+                ""
+            };
+            vec![format!(
+                "the unfinished run {} is abandoned{left}",
+                run.display()
+            )]
+        }
+        Notice::WaitingForLock { locked, owner, .. } => vec![format!(
+            "`{}` is being worked on by {}; waiting until it has finished",
+            locked.display(),
+            super::call::process(*owner)
+        )],
         Notice::FinishedFirst { what, .. } => {
             let what: Vec<String> = what.iter().map(super::engine::job_change).collect();
             vec![format!(
@@ -95,6 +117,28 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
             kept.into_iter().chain([search]).collect()
         }
         _ => Vec::new(),
+    }
+}
+
+/// Why a command did nothing.
+pub(crate) fn not_started(why: &NotStarted) -> String {
+    match why {
+        NotStarted::SourceMissing { paths, output, .. } => {
+            let output = match output {
+                Some(output) => format!("; `{}` stays as it is", output.display()),
+                None => String::new(),
+            };
+            format!(
+                "nothing to do: no file matches `{}`{output}",
+                paths.join("`, `")
+            )
+        }
+        NotStarted::AlreadyRunning { locked, owner } => format!(
+            "skipped: `{}` is being worked on by {}",
+            locked.display(),
+            super::call::process(owner.as_ref())
+        ),
+        other => format!("{other:?}"),
     }
 }
 
