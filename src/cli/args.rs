@@ -179,6 +179,16 @@ pub(crate) struct Place {
     pub(crate) replace: bool,
 }
 
+/// How long outages are waited for.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Patience {
+    /// How long to try again while the provider cannot be reached or answers with errors that may
+    /// pass (such as `30s`, `10m`), then exit with code 4; the same command resumes. Default:
+    /// `batch.patience_seconds`, else by the kind of call, from 15 minutes to 24 hours.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) patience: Option<std::time::Duration>,
+}
+
 /// How much a run may cost.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct MaxCost {
@@ -296,6 +306,8 @@ pub(crate) struct Run {
     pub(crate) select: Rows,
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `submit`.
@@ -323,6 +335,8 @@ pub(crate) struct Submit {
     pub(crate) ignore_canary: bool,
     #[command(flatten)]
     pub(crate) select: Rows,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `collect`.
@@ -335,6 +349,8 @@ pub(crate) struct Collect {
     pub(crate) wait: Option<std::time::Duration>,
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `export`.
@@ -392,6 +408,8 @@ pub(crate) struct Retry {
     pub(crate) deadline: Option<std::time::Duration>,
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `rescue`.
@@ -399,6 +417,8 @@ pub(crate) struct Retry {
 pub(crate) struct Rescue {
     /// A run's folder or id.
     pub(crate) target: PathBuf,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `models`.

@@ -93,6 +93,7 @@ impl Engine {
         self.observer.notice(Notice::Resuming { run: folder });
         let (mut run, connection) = self.open(folder, options.simulate, options.max_cost)?;
         run.set_budget(&file.job.budget);
+        run.set_patience(file.job.batch.patience_seconds);
         let compiled = CompiledJob::new(file, self.today(), &self.catalog)?;
         match run.check_unchanged(file, &compiled) {
             Ok(()) => Ok(Started::ready((run, connection))),
@@ -211,7 +212,6 @@ impl Engine {
         };
         let report = self.plan_at(file, &compiled, &new, connection.as_ref())?;
         let connection = connection.map_or_else(|| self.connect_simulator(&api_options), Ok)?;
-        self.settle_abandoned(&connection);
         self.observer.notice(Notice::Planned {
             report: &report,
             source: &file.job.source,
@@ -311,6 +311,7 @@ impl Engine {
         let uploader = Uploader {
             api,
             clock: self.clock.as_ref(),
+            patience: self.patience(file.job.batch.patience_seconds.map(Duration::from_secs)),
             origin: &origin,
             state: self.state.path(),
             pace,
