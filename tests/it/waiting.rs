@@ -103,7 +103,8 @@ fn what_an_abandoned_run_reserves_is_released_25_hours_after_it_was_sent() {
     let bench = bench("", faults, 20 * HOUR);
     bench.submit().expect("two are accepted, one is uncertain");
     let (run, reserved) = (bench.newest_run(), held(&bench));
-    let offline = || bench.engine_at(dead_address());
+    let nowhere = dead_address();
+    let offline = || bench.engine_at(nowhere.clone());
     offline().cancel(&run, &ABANDON).expect("it is abandoned");
     let start = || {
         let options = RunOptions {
@@ -233,13 +234,13 @@ fn a_wait_is_reported_with_rows_batches_and_the_time_to_expiry() {
 
 #[test]
 fn twenty_nightly_runs_on_the_simulator_of_this_process_take_no_real_time() {
-    let bench = bench("", "", Duration::ZERO);
+    let bench = Bench::new(Workdir::in_memory().with_rows(21));
     let begun = std::time::Instant::now();
     let days = since(&bench, || {
         for night in 0..20_usize {
             bench.work.write("rows.csv", rows(21 + night));
             let engine = bench.engine().with_simulator(SimulatorOptions {
-                processing: 10 * HOUR,
+                processing: HOUR,
                 ..SimulatorOptions::default()
             });
             let options = RunOptions {
@@ -249,7 +250,7 @@ fn twenty_nightly_runs_on_the_simulator_of_this_process_take_no_real_time() {
             let done = engine.run(&bench.job(), &options).expect("a run");
             assert_eq!(done.outcome, RunOutcome::Complete, "night {night}");
             assert_eq!(bench.output().rows(), 21 + night);
-            bench.clock.advance(14 * HOUR);
+            bench.clock.advance(23 * HOUR);
         }
     });
     assert!(days > SignedDuration::from_hours(20 * 24), "{days}");
