@@ -18,6 +18,7 @@ use super::options::{
 use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
 use super::report::{PlanResult, RunReport};
+use super::reuse::ReuseRules;
 use super::setup::Engine;
 use super::start::{NewPlan, Started};
 use super::view::{self, RunView};
@@ -98,8 +99,15 @@ impl Engine {
     ) -> Result<PlanReport, Error> {
         let observer = &self.step_observer();
         let state = self.state.path();
-        let calibrate = options.calibrate;
-        let inputs = PlanInputs::new(file, compiled, state, simulated, calibrate, observer);
+        let rules = ReuseRules {
+            file,
+            compiled,
+            in_process: options.simulate,
+            simulated,
+            narrowed: options.rows.narrows(),
+            sends_all: false,
+        };
+        let inputs = PlanInputs::new(&rules, state, options.calibrate, observer)?;
         if let Some(spec) = options.sample {
             return inputs.plan_by_sample(file, compiled, self.format(), spec, observer);
         }

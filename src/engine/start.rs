@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::job::JobFile;
 use crate::journal::{self, AbandonReason, Plan};
+use crate::output::OutputMode;
 use crate::request::custom_id::Nonce;
 use crate::template::prompt::uploads::Uploads;
 
@@ -27,6 +28,7 @@ use super::notice::Notice;
 use super::options::{RunOptions, Target};
 use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
+use super::reuse::ReuseRules;
 use super::setup::Engine;
 use super::upload::{self, Uploader};
 use super::{Error, Run, leftovers};
@@ -125,7 +127,11 @@ impl Engine {
         }
         let compiled = CompiledJob::new(file, self.today(), &self.catalog)?;
         let mut alike = finished;
-        alike.retain(|finished| finished.has_files_of(&compiled));
+        // A merge sends failed rows again, whether or not anything else has changed.
+        let sends_failed = file.job.output.mode == OutputMode::Merge;
+        alike.retain(|finished| {
+            finished.has_files_of(&compiled) && !(sends_failed && finished.failed > 0)
+        });
         if let Some(same) = alike
             .iter()
             .find(|finished| finished.has_source_of(&compiled))
@@ -234,14 +240,16 @@ impl Engine {
         connection: Option<&Connection>,
     ) -> Result<PlanReport, Error> {
         let observer = &self.step_observer();
-        let inputs = PlanInputs::new(
+        let rules = ReuseRules {
             file,
             compiled,
-            self.state.path(),
-            new.simulated,
-            new.options.calibrate,
-            observer,
-        );
+            in_process: new.origin == Plan::IN_PROCESS,
+            simulated: new.simulated,
+            narrowed: new.options.rows.narrows(),
+            sends_all: new.options.again,
+        };
+        let calibrate = new.options.calibrate;
+        let inputs = PlanInputs::new(&rules, self.state.path(), calibrate, observer)?;
         let nonce = Nonce::new(fastrand::u64(..));
         let run = NewRun {
             folder: new.folder,

@@ -321,7 +321,7 @@ where
         };
         attempts
             .iter_mut()
-            .map(|attempt| check_answer(answers, &mut attempt.outcome))
+            .map(|attempt| answers.check(&mut attempt.outcome))
             .collect()
     }
 }
@@ -358,20 +358,6 @@ where
         first.get_or_insert(outcome);
     }
     Ok(first.unwrap_or_else(|| missing("the batch ended without a result line for it".to_owned())))
-}
-
-fn check_answer(answers: &Answers, outcome: &mut Outcome) -> Option<Value> {
-    if outcome.status != Status::Succeeded {
-        return None;
-    }
-    match answers.read(outcome) {
-        Ok(answer) => Some(answer),
-        Err(reason) => {
-            outcome.status = Status::Invalid;
-            outcome.error = Some(reason);
-            None
-        }
-    }
 }
 
 fn too_long(place: LinePlace) -> String {
