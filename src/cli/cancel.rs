@@ -90,7 +90,7 @@ fn say_reserved(done: &CancelReport, screen: &Screen) {
     let folder = done.run.folder.display();
     if let (Some(end), Some(release)) = (done.may_run_until, done.reserved_until) {
         screen.say(format!(
-            "what was sent may run until {}; {} stay reserved until its results have been seen, \
+            "what was sent may run until {}; {} stays reserved until its results have been seen, \
              at most until {}",
             minute(end),
             usd(done.reserved),
