@@ -224,8 +224,8 @@ fn a_wait_is_reported_with_rows_batches_and_the_time_to_expiry() {
     let bench = bench("", faults, HOUR);
     bench.run().expect("it is complete");
     let waits = bench.notices.of("waiting");
-    let one_ended = waits.iter().filter(|wait| wait["ended"] == 1);
-    let wait = one_ended.last().expect("a wait for the other two");
+    let mut one_ended = waits.iter().filter(|wait| wait["ended"] == 1);
+    let wait = one_ended.next_back().expect("a wait for the other two");
     assert_eq!((&wait["rows_done"], &wait["rows"]), (&7.into(), &21.into()));
     let (elapsed, left) = (&wait["elapsed_seconds"], &wait["expires_seconds"]);
     assert_eq!(elapsed.as_f64().unwrap() + left.as_f64().unwrap(), 86_400.0);
