@@ -37,12 +37,13 @@ impl PlanInputs {
     /// As [`ReuseRules::open`].
     pub(super) fn new(
         rules: &ReuseRules<'_>,
+        simulated: bool,
         state: &Path,
         calibrate: Option<u32>,
         observer: &dyn Observer,
     ) -> Result<PlanInputs, Error> {
         let (file, compiled) = (rules.file, rules.compiled);
-        let (history, warning) = learn::known(state, file, compiled, rules.simulated);
+        let (history, warning) = learn::known(state, file, compiled, simulated);
         if let Some(warning) = warning {
             observer.notice(Notice::Warning(&warning));
         }

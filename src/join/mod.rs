@@ -122,6 +122,8 @@ pub struct Attempt {
 pub struct JoinedRow<'r> {
     /// The request.
     pub request: RequestRow<'r>,
+    /// The id under which an earlier run sent the request, where its answer was taken over.
+    pub sent_as: Option<String>,
     /// The result of the row.
     pub status: Status,
     /// Every attempt that sent the row, the first one first.
@@ -240,6 +242,7 @@ where
             .map(Money::picodollars);
         let row = JoinedRow {
             request,
+            sent_as: None,
             status,
             attempts,
             chosen,

@@ -104,7 +104,10 @@ impl<'a> ExistingAnswers<'a> {
         } else {
             Some(0)
         };
-        Ok(self.joined(request, attempt, cost))
+        Ok(JoinedRow {
+            sent_as: is_own.then_some(reused.custom_id),
+            ..self.joined(request, attempt, cost)
+        })
     }
 
     fn share<'r>(&mut self, request: RequestRow<'r>, first: u64) -> Result<JoinedRow<'r>, Error> {
@@ -114,6 +117,7 @@ impl<'a> ExistingAnswers<'a> {
                     unsent: None,
                     ..request
                 },
+                sent_as: None,
                 status: Status::Unsent,
                 attempts: Vec::new(),
                 chosen: None,
@@ -146,6 +150,7 @@ impl<'a> ExistingAnswers<'a> {
                 unsent: None,
                 ..request
             },
+            sent_as: None,
             status: attempt.outcome.status,
             attempts: vec![attempt],
             chosen: Some(0),

@@ -128,8 +128,9 @@ pub(crate) struct ReuseRules<'a> {
     pub(super) compiled: &'a CompiledJob,
     /// Whether the run is on the simulator of this process.
     pub(super) in_process: bool,
-    /// Whether its answers come from a simulator, in this process or beside it.
-    pub(super) simulated: bool,
+    /// Whether its answers come from a simulator, in this process or beside it; `None` where that is
+    /// not known before there is a connection, and what the outputs say is taken for it.
+    pub(super) simulated: Option<bool>,
     /// Whether it takes some of the job's rows only.
     pub(super) narrowed: bool,
     /// Whether all rows are sent, whatever was answered before.
@@ -255,8 +256,10 @@ impl ReuseRules<'_> {
                 now: reuse.made_with.key.clone(),
             });
         }
+        let simulated = base.is_simulated().unwrap_or(false);
         if reuse.keeps_removed
-            && let Some(why) = kept::column_fault(base.source.schema(), &self.output_schema()?)
+            && let Some(why) =
+                kept::column_fault(base.source.schema(), &self.output_schema(simulated)?)
         {
             return fault(why);
         }
@@ -264,9 +267,9 @@ impl ReuseRules<'_> {
     }
 
     /// The columns that the run's output will have.
-    fn output_schema(&self) -> Result<output::OutputSchema, Error> {
+    fn output_schema(&self, simulated: bool) -> Result<output::OutputSchema, Error> {
         let mut spec = self.file.job.output_spec();
-        if self.simulated {
+        if simulated {
             spec = spec.of_simulated_run();
         }
         let answers = self
@@ -331,7 +334,11 @@ impl ReuseRules<'_> {
     fn open_file(&self, path: &Path, format: Format) -> Result<EarlierOutput, NotReused> {
         let spec = self.file.job.output_spec();
         let file = EarlierOutput::open(path, format, &spec.prefix)?;
-        if file.is_simulated()? != self.simulated {
+        let is_simulated = file.is_simulated()?;
+        if self
+            .simulated
+            .is_some_and(|simulated| simulated != is_simulated)
+        {
             return Err(NotReused::Simulated);
         }
         for extra in spec.extra.iter().filter(|extra| !is_of_the_row(extra)) {
