@@ -225,6 +225,16 @@ pub(crate) struct Fresh {
     pub(crate) again: bool,
 }
 
+/// How long outages are waited for.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Patience {
+    /// How long to try again while the provider cannot be reached or answers with errors that may
+    /// pass (such as `30s`, `10m`), then exit with code 4; the same command resumes. Default:
+    /// `batch.patience_seconds`, else by the kind of call, from 15 minutes to 24 hours.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) patience: Option<std::time::Duration>,
+}
+
 /// How much a run may cost.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct MaxCost {
@@ -343,6 +353,8 @@ pub(crate) struct Run {
     pub(crate) schedule: Schedule,
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `submit`.
@@ -371,6 +383,8 @@ pub(crate) struct Submit {
     pub(crate) select: Rows,
     #[command(flatten)]
     pub(crate) schedule: Schedule,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `collect`.
@@ -385,6 +399,8 @@ pub(crate) struct Collect {
     pub(crate) schedule: Schedule,
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `export`.
@@ -444,6 +460,8 @@ pub(crate) struct Retry {
     pub(crate) schedule: Schedule,
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `rescue`.
@@ -451,6 +469,8 @@ pub(crate) struct Retry {
 pub(crate) struct Rescue {
     /// A run's folder or id.
     pub(crate) target: PathBuf,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `prune`.

@@ -17,7 +17,8 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?
+        .with_patience(args.patience.patience);
     let report = engine.rescue(&engine.find_run(&args.target)?)?;
     Ok(outcome::show(&report, Schedule::default(), screen))
 }

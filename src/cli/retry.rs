@@ -18,7 +18,8 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?
+        .with_patience(args.patience.patience);
     let options = RetryOptions {
         classes: args.classes.clone(),
         more_tokens: Some(args.max_tokens),

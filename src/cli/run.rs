@@ -18,7 +18,8 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, args.processing, catalog, screen)?;
+    let engine = engine(&common.state, args.processing, catalog, screen)?
+        .with_patience(args.patience.patience);
     let options = RunOptions {
         simulate: args.simulate,
         rows: args.select.selection(),

@@ -4,14 +4,18 @@
 //! a bar on a terminal and an occasional line elsewhere. All output passes through
 //! [`sanitize`](super::sanitize), on a terminal and in a pipe alike.
 
+use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
+use std::mem::{Discriminant, discriminant};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Zoned;
 use rowmill::engine::create_calls;
-use rowmill::engine::{Error, Notice, Observer, StepNote};
+use rowmill::engine::{Error, Notice, Observer, StepNote, WaitReason};
+use rowmill::provider::ApiError;
 use serde_json::{Map, Value};
 
 use super::args::{Color, Common, LogFormat};
@@ -24,6 +28,10 @@ use super::words;
 
 /// How long a log without a terminal stays silent before it reports progress again.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
+/// The same while nothing changes: a batch may take a day, an outage hours.
+const UNCHANGED_EVERY: Duration = Duration::from_secs(10 * 60);
+/// How long a run waits before a log without a terminal says so.
+const WORTH_A_LINE: Duration = Duration::from_secs(2);
 
 /// The label of a note, and its color.
 const NOTE: (&str, &str) = ("note:", "36");
@@ -42,6 +50,10 @@ pub(crate) struct Screen {
     /// Whether progress is a bar.
     has_bar: bool,
     last_line: Mutex<Option<Instant>>,
+    /// What is waited for, by the last line that said so.
+    waiting: Mutex<Option<WaitLine>>,
+    /// When each fault that repeats was last printed.
+    faults: Mutex<HashMap<String, Instant>>,
     /// Whether the document of `--json` is on stdout, and text that stands for it until then.
     has_document: Mutex<bool>,
     text: Mutex<Vec<String>>,
@@ -60,7 +72,7 @@ impl Screen {
         };
         let bar = ProgressBar::new_spinner();
         bar.set_style(
-            ProgressStyle::with_template("{spinner} {wide_msg}")
+            ProgressStyle::with_template("{spinner} {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner()),
         );
         // Until there is progress to show, nothing is drawn.
@@ -80,6 +92,8 @@ impl Screen {
             has_bar: is_terminal && !common.quiet && common.log_format == LogFormat::Text,
             last_line: Mutex::new(None),
             has_document: Mutex::new(false),
+            waiting: Mutex::new(None),
+            faults: Mutex::default(),
             text: Mutex::new(Vec::new()),
             work: Mutex::new(None),
         }
@@ -229,18 +243,82 @@ impl Screen {
     /// Progress that passes: replaces the bar's text, or is a line of its own now and then.
     fn passing(&self, notice: &Notice<'_>) {
         if self.has_bar {
-            if self.bar.is_finished() {
-                self.bar.reset();
-            }
-            if self.bar.is_hidden() {
-                self.bar.set_draw_target(ProgressDrawTarget::stderr());
-            }
-            self.bar
-                .set_message(shown_to(&words::engine::notice(notice), LONGEST_LINE));
-            self.bar.tick();
+            self.draw(notice);
         } else if !self.quiet && self.line_is_due() {
             self.tell(Level::Info, None, notice);
         }
+    }
+
+    /// Replaces the text of the bar: a line, or a few where the run waits.
+    fn draw(&self, notice: &Notice<'_>) {
+        let room = width().saturating_sub(3);
+        let text = match words::engine::on_terminal(notice, &Zoned::now()) {
+            Some(lines) => {
+                let lines = lines.iter().map(|line| shown_to(line, LONGEST_LINE));
+                let wrapped = lines.map(|line| layout::wrapped(&line, room));
+                wrapped.collect::<Vec<_>>().join("\n").replace('\n', "\n  ")
+            }
+            None => {
+                let line = shown_to(&words::engine::notice(notice), LONGEST_LINE);
+                console::truncate_str(&line, room, "…").into_owned()
+            }
+        };
+        if self.bar.is_finished() {
+            self.bar.reset();
+        }
+        if self.bar.is_hidden() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.bar.set_message(text);
+        self.bar.tick();
+    }
+
+    /// What a run waits for: the bar, or a line at first, on a change, and then rarely.
+    fn waits(&self, notice: &Notice<'_>) {
+        if self.has_bar {
+            self.draw(notice);
+        } else if !self.quiet && self.wait_is_due(notice) {
+            self.tell(Level::Info, None, notice);
+        }
+    }
+
+    fn wait_is_due(&self, notice: &Notice<'_>) -> bool {
+        let now = Instant::now();
+        let what = WaitLine::what(notice);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = waiting.get_or_insert_with(|| WaitLine {
+            begun: now,
+            printed: None,
+        });
+        let is_due = match &line.printed {
+            None => line.begun.elapsed() >= WORTH_A_LINE,
+            Some((at, _)) if at.elapsed() >= UNCHANGED_EVERY => true,
+            Some((at, last)) => at.elapsed() >= PLAIN_EVERY && *last != what,
+        };
+        if is_due {
+            line.printed = Some((now, what));
+        }
+        is_due
+    }
+
+    /// A fault that is tried again: a line at first and then rarely, until something succeeds; the
+    /// bar shows it meanwhile.
+    fn fails_again(&self, fault: String, notice: &Notice<'_>) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = faults.get(&fault);
+        if last.is_none_or(|last| last.elapsed() >= UNCHANGED_EVERY) {
+            faults.insert(fault, Instant::now());
+            self.tell(Level::Info, Some(NOTE), notice);
+        }
+        if self.has_bar && matches!(notice, Notice::Retrying { .. } | Notice::Slow { .. }) {
+            self.draw(notice);
+        }
+    }
+
+    /// Something succeeded: the next fault is a new one.
+    fn succeeds(&self) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.clear();
     }
 
     fn line_is_due(&self) -> bool {
@@ -314,8 +392,55 @@ impl Screen {
     }
 }
 
+/// The last line that said what a run waits for.
+struct WaitLine {
+    begun: Instant,
+    printed: Option<(Instant, WaitState)>,
+}
+
+/// What a line about a wait says, but for the time: batches in flight and ended, and the reasons.
+type WaitState = (u32, u32, Vec<Discriminant<WaitReason>>);
+
+impl WaitLine {
+    fn what(notice: &Notice<'_>) -> WaitState {
+        match notice {
+            Notice::Waiting {
+                in_flight,
+                ended,
+                reasons,
+                ..
+            } => (
+                *in_flight,
+                *ended,
+                reasons.iter().map(discriminant).collect(),
+            ),
+            _ => WaitState::default(),
+        }
+    }
+}
+
+/// What makes a fault that is tried again the same as the one before, if the notice is of one.
+fn fault_of(notice: &Notice<'_>) -> Option<String> {
+    let of =
+        |error: &ApiError| format!("{} {:?} {:?}", error.call.name(), error.status, error.kind);
+    match notice {
+        Notice::Retrying { error, .. } => Some(of(error)),
+        Notice::Note(StepNote::NotAccepted { batch, error, .. }) => {
+            Some(format!("batch {batch} {}", of(error)))
+        }
+        Notice::Slow { call, .. } => Some(format!("slow {call}")),
+        _ => None,
+    }
+}
+
 impl Observer for Screen {
     fn notice(&self, notice: Notice<'_>) {
+        if let Some(fault) = fault_of(&notice) {
+            if !self.quiet {
+                self.fails_again(fault, &notice);
+            }
+            return;
+        }
         match notice {
             // Which batches may be sent again, or twice, is read from the run's files: `--quiet`
             // does not hide it.
@@ -323,22 +448,17 @@ impl Observer for Screen {
                 self.tell(Level::Warn, Some(WARNING), &notice)
             }
             Notice::Accepted { .. } | Notice::Ended { .. } if !self.quiet => {
+                self.succeeds();
                 self.tell(Level::Info, None, &notice)
             }
-            Notice::Retrying { .. } | Notice::Slow { .. } | Notice::Note(_) if !self.quiet => {
-                self.tell(Level::Info, Some(NOTE), &notice)
-            }
+            Notice::Note(_) if !self.quiet => self.tell(Level::Info, Some(NOTE), &notice),
+            Notice::Waiting { .. } => self.waits(&notice),
             Notice::Planning { .. }
             | Notice::Counting { .. }
             | Notice::Submitting { .. }
-            | Notice::Waiting { .. }
             | Notice::Collected { .. }
             | Notice::Exporting { .. } => self.passing(&notice),
-            Notice::Accepted { .. }
-            | Notice::Ended { .. }
-            | Notice::Retrying { .. }
-            | Notice::Slow { .. }
-            | Notice::Note(_) => {}
+            Notice::Accepted { .. } | Notice::Ended { .. } | Notice::Note(_) => {}
             other => self.notice_of_run(other),
         }
     }

@@ -30,7 +30,9 @@ use crate::ledger::{
 use crate::outcome::details::Wanted;
 use crate::provider::Formats;
 
+use super::abandon::LONGEST_RESERVED;
 use super::batch_join::parser;
+use super::context::between;
 use super::{Error, Run, results_file};
 
 /// What the budget of a run depends on.
@@ -260,6 +262,9 @@ impl Run {
             (Some(EntryState::Billed), EntryState::Released) => Ok(()),
             // A bill that was written is worth more than a rebuilt journal.
             (Some(EntryState::Reserved | EntryState::Billed), EntryState::Reserved) => Ok(()),
+            (Some(EntryState::Released), EntryState::Reserved) if self.is_outlived(batch, now) => {
+                Ok(())
+            }
             (None | Some(EntryState::Released), EntryState::Reserved) => self.admit(batch),
             (Some(EntryState::Billed), EntryState::Billed) => Ok(()),
             (Some(EntryState::Reserved), EntryState::Billed) => {
@@ -270,6 +275,39 @@ impl Run {
                 self.settle_by_its_results(batch, now)
             }
         }
+    }
+
+    /// Releases what is reserved for batches of an abandoned run that can cost nothing more, and
+    /// returns the amount. What they cost is counted once their results are fetched.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`].
+    pub(super) fn release_outlived(&mut self, now: Timestamp) -> Result<Money, Error> {
+        let mut sum = Money::ZERO;
+        for batch in 1..=self.state().batch_count() {
+            let entry = self.budget.entries.get(&batch);
+            let reserved = entry.filter(|entry| entry.state == EntryState::Reserved);
+            if let Some(amount) = reserved.map(|entry| entry.reserved)
+                && self.is_outlived(batch, now)
+            {
+                self.release(batch, now)?;
+                sum += amount;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Whether nothing more can be billed for a batch of an abandoned run: its counters say that no
+    /// request succeeded, or it has ended by its age, whether or not that was seen.
+    fn is_outlived(&self, batch: u32, now: Timestamp) -> bool {
+        let is_free = match self.standing_of(batch) {
+            BatchState::Ended { counts } => {
+                counts.total() > 0 && counts.succeeded == 0 && counts.processing == 0
+            }
+            _ => false,
+        };
+        let age = between(self.sent_at(batch), now);
+        self.state().abandoned().is_some() && (is_free || age >= LONGEST_RESERVED)
     }
 
     /// Writes down what the rows of an output cost, where prices have changed since the results

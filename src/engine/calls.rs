@@ -3,13 +3,12 @@
 
 use std::ops::Not as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::cost::Money;
 use crate::job::JobFile;
-use crate::journal::{self, AbandonReason, RunNote, Stage};
+use crate::journal::{self, RunNote};
 
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
@@ -17,19 +16,16 @@ use super::context::{RunOutcome, Until, between};
 use super::finished::Finished;
 use super::notice::Notice;
 use super::options::{
-    CancelOptions, CollectOptions, PlanOptions, ReexportOptions, RetryOptions, RunOptions, Target,
+    CollectOptions, PlanOptions, ReexportOptions, RetryOptions, RunOptions, Target,
 };
 use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
-use super::report::{CancelReport, NothingReason, PlanResult, RunReport};
+use super::report::{NothingReason, PlanResult, RunReport};
 use super::reuse::ReuseRules;
 use super::setup::Engine;
 use super::start::{NewPlan, Started};
 use super::view::{self, RunView};
-use super::{Error, Run, SampleConflict, drive, leftovers, submit};
-
-/// How long a run is watched that is abandoned, so that its batches end and their cost is known.
-const SETTLE_ABANDONED: Duration = Duration::from_secs(10);
+use super::{Error, Run, SampleConflict, leftovers};
 
 impl Engine {
     /// Plans a job: reads and renders its rows, and estimates what they cost. Sends nothing, and
@@ -185,6 +181,7 @@ impl Engine {
                 return Err(Error::Bug("a finished run is still unfinished".to_owned()));
             }
         };
+        self.settle_abandoned(&connection);
         if options.resubmit_uncertain && run.resubmit_doubtful() == 0 {
             self.observer.notice(Notice::NothingUncertain);
         }
@@ -281,37 +278,6 @@ impl Engine {
         self.finish(&mut run, &connection, Until::Sent, None)
     }
 
-    /// Asks the provider to cancel what is in flight. What has come back is kept, and what was not
-    /// sent never is.
-    ///
-    /// # Errors
-    /// [`Error::Provider`] where the provider cannot be reached; what was asked before is recorded.
-    pub fn cancel(&self, run: &Path, options: &CancelOptions) -> Result<CancelReport, Error> {
-        let (mut run, connection) = self.open(run, false, None)?;
-        let clock = self.clock.as_ref();
-        let asked = connection.block_on(submit::cancel(connection.api(), clock, &mut run));
-        if asked.is_ok() && options.abandon {
-            run.abandon(clock.now(), AbandonReason::Requested)?;
-            if run.in_flight_or_ended() {
-                // What ends within moments is settled here; the rest is by `collect`.
-                let deadline = Some(self.after(SETTLE_ABANDONED));
-                if let Err(error) = self.look_until(&mut run, &connection, Until::Fetched, deadline)
-                {
-                    self.observer.notice(Notice::ResultsNotFetched {
-                        run: run.folder(),
-                        reason: super::in_one_line(&error),
-                    });
-                }
-            }
-        }
-        run.write_manifest(clock.now())?;
-        let asked = asked?;
-        Ok(CancelReport {
-            asked,
-            run: RunReport::new(&run, drive::standing(&run), None, clock.now()),
-        })
-    }
-
     /// Writes off what the ledger holds for a run whose folder is gone, and gives the amount;
     /// `None` where it holds nothing for it. The amount stays spent, since the bill cannot be
     /// known.
@@ -400,28 +366,6 @@ impl Engine {
             .filter_map(Result::ok)
             .map(|job| job.path().join(id))
             .find(|folder| journal::is_run(folder)))
-    }
-
-    /// Settles what the ledger holds for abandoned runs, as far as their batches have ended. What
-    /// cannot be settled now is settled the next time.
-    pub(super) fn settle_abandoned(&self, connection: &Connection) {
-        let Ok(reservations) = leftovers::reservations(self.state.path()) else {
-            return;
-        };
-        let folders = reservations
-            .into_iter()
-            .filter_map(|reservation| reservation.folder);
-        for folder in folders.filter(|f| journal::stage_of(f) == Some(Stage::Abandoned)) {
-            let Ok((mut run, _)) = Run::open(&folder, self.clock.now(), &self.budget_context(None))
-            else {
-                continue;
-            };
-            if run.check_origin(&connection.origin()).is_ok()
-                && self.look_once(&mut run, connection).is_ok()
-            {
-                let _ = run.write_manifest(self.clock.now());
-            }
-        }
     }
 
     /// The finished run that makes a start needless, its output written again where it is gone.

@@ -163,8 +163,14 @@ impl Connection {
                 cause,
             }
         })?;
-        let clock = Arc::clone(clock);
-        let spec = SimulatorSpec::new(simulator.seed, folder, Arc::new(move || clock.now()));
+        let (now, slept) = (Arc::clone(clock), Arc::clone(clock));
+        let mut spec = SimulatorSpec::new(simulator.seed, folder, Arc::new(move || now.now()));
+        if clock.is_manual() {
+            spec = spec.with_manual_time(Arc::new(move |time| {
+                let clock = Arc::clone(&slept);
+                Box::pin(async move { clock.sleep(time).await })
+            }));
+        }
         let spec = SimulatorSpec {
             processing: simulator.processing,
             faults: simulator.faults.clone(),

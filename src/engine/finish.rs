@@ -106,6 +106,7 @@ impl Engine {
                 self.open(folder, false, options.max_cost)
             })?;
         run.check_not_abandoned()?;
+        self.settle_abandoned(&connection);
         let lacks_results = run.may_fetch_more(self.clock.now());
         if lacks_results {
             // What can be fetched for nothing is not paid again.

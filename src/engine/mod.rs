@@ -20,6 +20,7 @@
 //! Sending is logged before and after; a batch in an unknown state is looked up before anything is
 //! sent again.
 
+mod abandon;
 mod batch_estimate;
 mod batch_join;
 mod batch_maker;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cost::Money;
 use crate::estimate::Bounds;
 use crate::journal::{CheckpointKind, Owner};
 use crate::ledger::Shortage;
@@ -75,9 +76,16 @@ pub enum Notice<'a> {
         ended: u32,
         /// Batches of the run.
         of: u32,
+        /// Rows that are done, as far as the provider counts them.
+        rows_done: u64,
+        /// Rows that are sent in the run.
+        rows: u64,
         /// Since the oldest batch in flight was accepted; `None` where none is in flight.
         #[serde(rename = "elapsed_seconds", serialize_with = "maybe_seconds")]
         elapsed: Option<Duration>,
+        /// Until the oldest batch in flight expires; `None` where none is in flight.
+        #[serde(rename = "expires_seconds", serialize_with = "maybe_seconds")]
+        expires: Option<Duration>,
         /// Until the provider is asked again.
         #[serde(rename = "next_seconds", serialize_with = "seconds")]
         next: Duration,
@@ -237,6 +245,14 @@ pub enum Notice<'a> {
         #[serde(rename = "settle_seconds", serialize_with = "seconds")]
         settle: Duration,
     },
+    /// What was reserved for batches of an abandoned run is released: they have ended, and nothing
+    /// more is billed for them. What they cost was not seen.
+    ReservationReleased {
+        /// The folder of their run.
+        run: &'a Path,
+        /// What was reserved.
+        amount: Money,
+    },
     /// Something the user should know, and need not act on.
     Note(&'a StepNote),
 }
@@ -259,11 +275,20 @@ pub enum WaitReason {
     Refused {
         /// The batch, from 1.
         batch: u32,
-        /// The status it answered with.
+        /// The status it answered with; `None` where it could not be reached.
         status: Option<u16>,
+        /// Since it was refused first.
+        #[serde(rename = "since_seconds", serialize_with = "seconds")]
+        since: Duration,
         /// Until the next try.
         #[serde(rename = "after_seconds", serialize_with = "seconds")]
         after: Duration,
+    },
+    /// Uncertain batches cannot be looked for, since the provider's list cannot be fetched.
+    NotListed {
+        /// Since when.
+        #[serde(rename = "since_seconds", serialize_with = "seconds")]
+        since: Duration,
     },
     /// As many requests are in flight as `batch.max_queued_requests` allows.
     QueueFull {
@@ -376,13 +401,16 @@ mod tests {
                 in_flight: 1,
                 ended: 0,
                 of: 3,
+                rows_done: 0,
+                rows: 30,
                 elapsed: None,
+                expires: None,
                 next: Duration::from_secs(2),
                 reasons: &reasons,
             }),
             json!({
-                "notice": "waiting", "in_flight": 1, "ended": 0, "of": 3, "elapsed_seconds": null,
-                "next_seconds": 2.0,
+                "notice": "waiting", "in_flight": 1, "ended": 0, "of": 3, "rows_done": 0,
+                "rows": 30, "elapsed_seconds": null, "expires_seconds": null, "next_seconds": 2.0,
                 "reasons": [{ "reason": "checkpoint", "batch": 1, "kind": { "gate": "prime" },
                     "left_seconds": 1.5 }],
             })

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::cost::Money;
 use crate::job::JobFile;
 use crate::journal::Manifest;
 use crate::ledger::OnLimit;
@@ -271,6 +272,16 @@ impl PlanResult {
 pub struct CancelReport {
     /// Batches that the provider was asked to cancel.
     pub asked: u64,
+    /// Whether the run had been abandoned before.
+    pub was_abandoned: bool,
+    /// Why batches of an abandoned run were not canceled; `None` where they were, or there is none.
+    pub not_canceled: Option<String>,
+    /// Until when batches of the run may run at the provider; `None` where none can.
+    pub may_run_until: Option<Timestamp>,
+    /// What stays reserved for them.
+    pub reserved: Money,
+    /// When that is released at the latest, once the run is abandoned.
+    pub reserved_until: Option<Timestamp>,
     /// Where the run stands.
     pub run: RunReport,
 }

@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use crate::catalog::Catalog;
 use crate::cost::Money;
 use crate::job::JobFile;
-use crate::provider::retry::{Clock, SystemClock};
+use crate::provider::retry::{Clock, Patience, SystemClock};
 use crate::provider::{BatchFormat, Formats, anthropic};
 use crate::source::{self, OnMissing};
 
@@ -53,6 +53,7 @@ pub struct Engine {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) observer: Arc<dyn Observer + Send>,
     pub(super) stop: StopSignal,
+    pub(super) patience: Option<Duration>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -76,6 +77,7 @@ impl Engine {
             clock: Arc::new(SystemClock),
             observer: Arc::new(Silent),
             stop: StopSignal::never(),
+            patience: None,
             runtime: Some(runtime),
         })
     }
@@ -123,6 +125,16 @@ impl Engine {
     #[must_use]
     pub fn with_stop(mut self, stop: StopSignal) -> Engine {
         self.stop = stop;
+        self
+    }
+
+    /// Sets how long calls are tried again while the provider cannot be reached or answers with a
+    /// fault that may pass, for every kind of call; it counts from the first try of each. `None`: as
+    /// the job says, else by the kind of call and fault. When it ends, the call of the engine ends
+    /// with [`Error::Provider`], and the same call resumes.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Option<Duration>) -> Engine {
+        self.patience = patience;
         self
     }
 
@@ -254,6 +266,13 @@ impl Engine {
         }
     }
 
+    /// How long calls are tried again for a job that has this to say about it.
+    pub(super) fn patience(&self, of_job: Option<Duration>) -> Patience {
+        self.patience
+            .or(of_job)
+            .map_or_else(Patience::default, Patience::of)
+    }
+
     pub(super) fn today(&self) -> Date {
         self.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date()
     }
@@ -295,6 +314,7 @@ impl Engine {
             stop,
             max_queued_requests: run.job().batch.max_queued_requests,
             settle: run.settle(),
+            patience: self.patience(run.patience()),
             deadline,
         }
     }

@@ -115,6 +115,7 @@ impl Engine {
         let (mut run, connection) = self.open(folder, options.simulate, options.max_cost)?;
         self.observer.notice(Notice::Resuming { run: folder });
         run.set_budget(&file.job.budget);
+        run.set_patience(file.job.batch.patience_seconds);
         let compiled = match self.compile(file) {
             // Its rows are in the run, so what it sent needs no source to be fetched and written.
             Err(Error::NotStarted(_)) if !run.state().has_sent_nothing() => {
@@ -245,7 +246,6 @@ impl Engine {
         };
         let report = self.plan_at(file, &compiled, &new, connection.as_ref())?;
         let connection = connection.map_or_else(|| self.connect_simulator(&api_options), Ok)?;
-        self.settle_abandoned(&connection);
         self.observer.notice(Notice::Planned {
             report: &report,
             source: &file.job.source,
@@ -353,6 +353,7 @@ impl Engine {
         let uploader = Uploader {
             api,
             clock: self.clock.as_ref(),
+            patience: self.patience(file.job.batch.patience_seconds.map(Duration::from_secs)),
             origin: &origin,
             state: self.state.path(),
             pace,

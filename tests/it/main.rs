@@ -59,4 +59,5 @@ mod support;
 mod templates;
 mod unmet_needs;
 mod usage;
+mod waiting;
 mod whole_runs;

@@ -85,6 +85,13 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
              collect {}` tries again",
             run.display()
         )],
+        Notice::ReservationReleased { run, amount } => vec![format!(
+            "the {} reserved for the abandoned run {} is released: its batches were sent more than \
+             25h ago and have ended; `rowmill collect {1}` fetches what came back, and counts its \
+             cost",
+            usd(*amount),
+            run.display()
+        )],
         Notice::RetriesPlanned {
             rows,
             batches,
