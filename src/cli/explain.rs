@@ -10,10 +10,11 @@
 
 use std::error::Error as _;
 
+use rowmill::cost::Money;
 use rowmill::engine::Error;
-use rowmill::engine::OverBudget;
 use rowmill::engine::RefusedBatch;
 use rowmill::engine::SharedKeys;
+use rowmill::engine::{BudgetCause, OverBudget};
 use rowmill::engine::{FaultCount, Faults};
 use rowmill::ledger::{self, LimitScope, Shortage};
 use rowmill::provider::retry::{Call, Verdict, judge};
@@ -467,12 +468,23 @@ fn over_budget(short: &OverBudget) -> Explanation {
             usd(short.shortage.left())
         ),
         format!(
-            "{} with {} to be sent: expected {}, high {}",
+            "{} with {} to be sent: expected {}, worst case {}",
             plural(short.batches, "batch", "batches"),
             plural(short.requests, "request", "requests"),
             usd(short.expected),
-            usd(short.high)
+            usd(short.worst_case)
         ),
+        match short.cause {
+            BudgetCause::OneRequest { worst_case } => format!(
+                "one request may cost {} in the worst case, which is reserved while it is in flight",
+                usd(worst_case)
+            ),
+            _ => format!(
+                "the expected cost of {} is more than the {} left",
+                usd(short.expected),
+                usd(short.shortage.left())
+            ),
+        },
     ];
     if *scope != LimitScope::Run && !by.is_empty() {
         let job = |by: &ledger::JobSpend| {
@@ -511,9 +523,18 @@ fn short_hint(short: &OverBudget) -> String {
         LimitScope::Day => ", wait for the next day in UTC",
         LimitScope::Month => ", wait for the next month in UTC",
     };
+    let other = match short.cause {
+        BudgetCause::OneRequest { .. } => "or lower `request.max_tokens`",
+        _ => "use fewer rows with --limit, or send what fits with `budget.on_limit = \"partial\"`",
+    };
+    // Nothing of this run is in flight, or it would wait: this is what other runs hold.
+    let collect = if short.shortage.reserved > Money::ZERO {
+        ", fetch batches in flight with `rowmill collect`"
+    } else {
+        ""
+    };
     format!(
-        "raise `{}`{wait}, use fewer rows with --limit, or send the batches that fit with \
-         `budget.on_limit = \"partial\"` and a smaller `batch.max_requests`; then `rowmill run {}`",
+        "raise `{}`{wait}{collect}, {other}; then `rowmill run {}`",
         limit_name(short),
         short.run.display()
     )

@@ -24,6 +24,7 @@ mod batch_join;
 mod batch_maker;
 mod budget;
 mod budget_check;
+mod budget_split;
 mod calibrate;
 mod calls;
 mod check;
@@ -89,7 +90,7 @@ use std::path::PathBuf;
 use crate::provider::ApiError;
 
 pub(crate) use budget::BudgetContext;
-pub use budget::OverBudget;
+pub use budget::{BudgetCause, OverBudget};
 pub(crate) use calibrate::calibrate;
 pub use check::{AnswerColumn, CheckReport};
 pub use checkpoints::StoppedAtCheckpoint;

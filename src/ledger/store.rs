@@ -10,8 +10,8 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use super::rows::{self, SCHEMA, find_edits, put};
 use super::{
-    BudgetLimits, EntryState, Error, FILE, JobSpend, LedgerEntry, LimitScope, Reservation,
-    Shortage, VERSION,
+    BudgetLimits, EntryState, Error, FILE, JobSpend, LedgerEntry, LimitScope, LimitUse,
+    LimitedBatch, Reservation, Shortage, VERSION,
 };
 use crate::cost::{BatchCost, Money};
 use crate::durable;
@@ -146,6 +146,23 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Option<Shortage>, Error> {
         find_shortage(&self.db, wanted, limits, day_of(now)).map_err(|e| error_of(e, &self.path))
+    }
+
+    /// What is spent and reserved of each limit that is set, without one batch of the run.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`].
+    pub fn uses(
+        &self,
+        of: &LimitedBatch<'_>,
+        limits: &BudgetLimits,
+        now: Timestamp,
+    ) -> Result<Vec<LimitUse>, Error> {
+        let scoped = scoped(of, limits, day_of(now)).into_iter();
+        scoped
+            .map(|scoped| scoped.used(&self.db))
+            .collect::<rusqlite::Result<_>>()
+            .map_err(|e| error_of(e, &self.path))
     }
 
     /// Reserves money for a batch that was sent already, whatever the limits say.
@@ -399,14 +416,46 @@ fn find_shortage(
     limits: &BudgetLimits,
     today: Date,
 ) -> rusqlite::Result<Option<Shortage>> {
+    let of = LimitedBatch {
+        run: wanted.run,
+        batch: wanted.batch,
+        simulated: wanted.simulated,
+    };
+    for scoped in scoped(&of, limits, today) {
+        let used = scoped.used(db)?;
+        if used.spent + used.reserved + wanted.amount > used.limit {
+            return Ok(Some(Shortage {
+                scope: used.scope,
+                limit: used.limit,
+                asked: wanted.amount,
+                spent: used.spent,
+                reserved: used.reserved,
+                by: scoped.spenders(db)?,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// A limit that is set, and which rows of the ledger count for it.
+struct ScopedLimit<'a> {
+    scope: LimitScope,
+    limit: Money,
+    of: &'a LimitedBatch<'a>,
+    /// The condition on rows, whose `?4` is `value`.
+    condition: &'static str,
+    value: String,
+}
+
+/// The limits that are set.
+fn scoped<'a>(
+    of: &'a LimitedBatch<'a>,
+    limits: &BudgetLimits,
+    today: Date,
+) -> Vec<ScopedLimit<'a>> {
     let month = today.strftime("%Y-%m").to_string();
-    let scopes = [
-        (
-            LimitScope::Run,
-            limits.run,
-            "run = ?4",
-            wanted.run.to_owned(),
-        ),
+    let all = [
+        (LimitScope::Run, limits.run, "run = ?4", of.run.to_owned()),
         (LimitScope::Day, limits.day, "day = ?4", today.to_string()),
         (
             LimitScope::Month,
@@ -415,24 +464,42 @@ fn find_shortage(
             month,
         ),
     ];
-    for (scope, limit, condition, value) in scopes {
-        let Some(limit) = limit else { continue };
-        let condition = format!("simulated = ?1 AND NOT (run = ?2 AND batch = ?3) AND {condition}");
-        let values = params![wanted.simulated, wanted.run, wanted.batch, value];
-        let (spent, reserved) = sums(db, &condition, values)?;
-        if spent + reserved + wanted.amount > limit {
-            let by = spenders(db, &condition, values)?;
-            return Ok(Some(Shortage {
-                scope,
-                limit,
-                asked: wanted.amount,
-                spent,
-                reserved,
-                by,
-            }));
-        }
+    let is_set = |(scope, limit, condition, value)| {
+        let limit: Option<Money> = limit;
+        Some(ScopedLimit {
+            scope,
+            limit: limit?,
+            of,
+            condition,
+            value,
+        })
+    };
+    all.into_iter().filter_map(is_set).collect()
+}
+
+impl ScopedLimit<'_> {
+    fn used(&self, db: &Connection) -> rusqlite::Result<LimitUse> {
+        let of = self.of;
+        let values = params![of.simulated, of.run, of.batch, self.value];
+        let (spent, reserved) = sums(db, &self.condition(), values)?;
+        Ok(LimitUse {
+            scope: self.scope,
+            limit: self.limit,
+            spent,
+            reserved,
+        })
     }
-    Ok(None)
+
+    fn spenders(&self, db: &Connection) -> rusqlite::Result<Vec<JobSpend>> {
+        let of = self.of;
+        let values = params![of.simulated, of.run, of.batch, self.value];
+        spenders(db, &self.condition(), values)
+    }
+
+    fn condition(&self) -> String {
+        let condition = self.condition;
+        format!("simulated = ?1 AND NOT (run = ?2 AND batch = ?3) AND {condition}")
+    }
 }
 
 const SPENT: &str = "coalesce(sum(CASE state WHEN 'billed' THEN billed END), 0)";

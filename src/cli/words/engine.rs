@@ -253,6 +253,21 @@ pub(crate) fn note(note: &StepNote) -> String {
             "batch {batch} was not accepted ({error}); trying again in {}",
             duration(*after)
         ),
+        StepNote::SplitForBudget {
+            batch,
+            requests,
+            of,
+            worst_case,
+            left,
+            ..
+        } => format!(
+            "batch {batch} may cost {} in the worst case, and {} of the budget is left: the first \
+             {} of its {} requests are sent now, the rest once they are billed",
+            usd(*worst_case),
+            usd(*left),
+            count((*requests).into()),
+            count((*of).into())
+        ),
         StepNote::SplitUp { batch, error, into } => format!(
             "batch {batch} is too large for the provider ({}); its requests are sent in {}",
             error.message,
