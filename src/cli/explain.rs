@@ -246,6 +246,7 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
         Error::StoppedAtCheckpoint(_) => "stopped_at_checkpoint",
         Error::File { .. } => "file",
         Error::Interrupted => "interrupted",
+        Error::Declined { .. } => "declined",
         Error::NotSimulated { .. } => "run_not_simulated",
         Error::NotFinished { .. } => "run_not_finished",
         Error::NothingToRetry(_) => "nothing_to_retry",
@@ -509,12 +510,7 @@ fn over_budget(short: &OverBudget) -> Explanation {
 
 /// Where the limit was set.
 fn limit_name(short: &OverBudget) -> &'static str {
-    match short.shortage.scope {
-        LimitScope::Run if short.typed => "--max-cost",
-        LimitScope::Run => "budget.run_usd",
-        LimitScope::Day => "budget.day_usd",
-        LimitScope::Month => "budget.month_usd",
-    }
+    words::budget::limit_name(short.shortage.scope, short.typed)
 }
 
 fn short_hint(short: &OverBudget) -> String {
@@ -707,6 +703,10 @@ fn hint(error: &Error) -> Option<String> {
                                         `source.path`"
             .to_owned(),
         Error::Interrupted => "run the same command again; nothing is sent twice".to_owned(),
+        Error::Declined { run } => format!(
+            "the run is unchanged; `rowmill retry {} --yes` does not ask",
+            run.display()
+        ),
         Error::OtherOrigin { .. } => {
             "set ANTHROPIC_BASE_URL to what it was, or start a new run".to_owned()
         }

@@ -26,6 +26,9 @@ pub(crate) fn run(
         deadline: args.deadline,
         replace_output: args.place.replace,
     };
+    if !args.yes {
+        screen.ask_before_retry();
+    }
     let report = engine.retry(&engine.find_run(&args.target)?, &options)?;
     outcome::show(&report, screen)
 }

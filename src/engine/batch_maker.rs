@@ -336,6 +336,7 @@ impl<'a> BatchMaker<'a> {
         let cache = self.warm_up.decide(requests, requests > 1);
         let conditions = self.planner.compiled.requests.conditions();
         let outline = PlanReport {
+            budget: Vec::new(),
             warnings: self
                 .row_warnings
                 .warnings(conditions, &self.planner.window(self.estimator)),

@@ -29,7 +29,8 @@ const SMALLEST_PART: u64 = 20;
 const MOST_ROUNDS: u32 = 1_000;
 
 /// Splits a batch so that its first part fits into the budget, and returns whether that was done.
-/// While something of the run is in flight it is not: once that is settled, there is more room.
+/// While most of the budget is reserved for other batches of the run it is not: once those are
+/// settled, there is more room, and fewer parts are needed.
 pub(crate) fn split_to_fit(
     driver: &Context<'_>,
     run: &mut Run,
@@ -37,10 +38,10 @@ pub(crate) fn split_to_fit(
     shortage: &Shortage,
 ) -> Result<bool, Error> {
     let now = driver.clock.now();
-    if run.in_flight_or_ended() {
+    let room = run.room(now)?;
+    if run.in_flight_or_ended() && run.spent_and_reserved().1 > room {
         return Ok(false);
     }
-    let room = run.room(now)?;
     let requests = run.rows_of(batch)?.within(run, room)?;
     let min = run.format().rules().min_requests.max(1);
     if requests < min

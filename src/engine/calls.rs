@@ -8,6 +8,7 @@ use crate::cost::Money;
 use crate::job::JobFile;
 use crate::journal::{self, AbandonReason, Plan, RunNote, Stage};
 
+use super::budget_report::{Spending, uses_before_a_run};
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
 use super::context::Until;
@@ -73,6 +74,7 @@ impl Engine {
                     simulate: options.simulate,
                     rows: options.rows.clone(),
                     calibrate: options.calibrate,
+                    max_cost: options.max_cost,
                     ..RunOptions::default()
                 };
                 let new = NewPlan {
@@ -105,10 +107,33 @@ impl Engine {
         let calibrate = options.calibrate;
         let inputs = PlanInputs::new(file, compiled, state, simulated, calibrate, observer);
         if let Some(spec) = options.sample {
-            return inputs.plan_by_sample(file, compiled, self.format(), spec, observer);
+            let report = inputs.plan_by_sample(file, compiled, self.format(), spec, observer)?;
+            return self.with_limits(file, options.max_cost, simulated, report);
         }
         let counted_by = connection.map(|connection| (connection, self.clock.as_ref()));
-        inputs.plan(file, compiled, self.format(), counted_by, observer)
+        let report = inputs.plan(file, compiled, self.format(), counted_by, observer)?;
+        self.with_limits(file, options.max_cost, simulated, report)
+    }
+
+    /// A plan whose cost is compared with the limits of its job.
+    pub(super) fn with_limits(
+        &self,
+        file: &JobFile,
+        max_cost: Option<Money>,
+        simulated: bool,
+        mut report: PlanReport,
+    ) -> Result<PlanReport, Error> {
+        let (state, budget) = (self.state.path(), &file.job.budget);
+        let now = self.clock.now();
+        let spending = Spending {
+            cost: report.estimate.total,
+            requests: report.requests,
+            on_limit: budget.on_limit,
+            typed: max_cost,
+        };
+        let uses = uses_before_a_run(state, budget, max_cost, simulated, now)?;
+        report.budget = spending.check(uses);
+        Ok(report)
     }
 
     /// Takes a job to its output: plans it, submits, watches, collects and exports; resumes an

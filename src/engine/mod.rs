@@ -24,6 +24,7 @@ mod batch_join;
 mod batch_maker;
 mod budget;
 mod budget_check;
+mod budget_report;
 mod budget_split;
 mod calibrate;
 mod calls;
@@ -91,6 +92,7 @@ use crate::provider::ApiError;
 
 pub(crate) use budget::BudgetContext;
 pub use budget::{BudgetCause, OverBudget};
+pub use budget_report::{LimitCheck, LimitVerdict};
 pub(crate) use calibrate::calibrate;
 pub use check::{AnswerColumn, CheckReport};
 pub use checkpoints::StoppedAtCheckpoint;
@@ -101,7 +103,7 @@ pub use export_summary::ExportSummary;
 pub use failures::{Failures, FirstFailure};
 pub use faults::{Causes, FaultCount, Faults};
 pub use note::{StepNote, UncertainCause};
-pub use notice::{Notice, Observer, Silent, WaitReason};
+pub use notice::{Notice, Observer, RetryCost, Silent, WaitReason};
 pub use options::{
     CancelOptions, CheckOptions, CollectOptions, PlanOptions, PreviewOptions, ReexportOptions,
     RetryOptions, RowSelection, RunOptions, StateLocation, Target,
@@ -198,6 +200,12 @@ pub enum Error {
     RetiredModel {
         /// When, and what to use instead.
         advice: String,
+    },
+    /// The user declined to spend money on a retry; nothing was sent or recorded.
+    #[error("it was declined")]
+    Declined {
+        /// The run.
+        run: PathBuf,
     },
     /// The run does not fit into its budget.
     #[error("the budget does not allow it")]

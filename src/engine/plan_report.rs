@@ -12,6 +12,7 @@ use crate::journal::Checkpoint;
 use crate::source::SourceSpec;
 
 use super::Warning;
+use super::budget_report::LimitCheck;
 use super::faults::Causes;
 
 /// What planning found.
@@ -42,6 +43,8 @@ pub struct PlanReport {
     pub cache: CacheDecision,
     /// The estimate of its cost.
     pub estimate: Estimate,
+    /// The cost compared with each limit that is set.
+    pub budget: Vec<LimitCheck>,
     /// What the figures rest on, where only some rows were rendered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampled: Option<Sampling>,

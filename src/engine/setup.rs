@@ -15,7 +15,7 @@ use crate::provider::{BatchFormat, Formats, anthropic};
 use super::connect::{ApiOptions, Connection, Provider, SimulatorOptions, check_simulated};
 use super::context::{Context, RunOutcome, StopSignal, Until};
 use super::note::StepNote;
-use super::notice::{Notice, Observer, Silent};
+use super::notice::{Notice, Observer, RetryCost, Silent};
 use super::options::StateLocation;
 use super::{BudgetContext, Error, Run, Warning};
 
@@ -315,6 +315,10 @@ impl Observer for StepObserver<'_> {
     fn is_stopping(&self) -> bool {
         // The observer is asked in any case, since it may count on being asked.
         self.observer.is_stopping() || self.stop.is_set()
+    }
+
+    fn confirms_retry(&self, retry: &RetryCost) -> bool {
+        self.observer.confirms_retry(retry)
     }
 }
 

@@ -209,6 +209,27 @@ pub struct BudgetLimits {
     pub month: Option<Money>,
 }
 
+impl BudgetLimits {
+    /// The limits that are set, of which nothing is used.
+    #[must_use]
+    pub fn unused(&self) -> Vec<LimitUse> {
+        let all = [
+            (LimitScope::Run, self.run),
+            (LimitScope::Day, self.day),
+            (LimitScope::Month, self.month),
+        ];
+        let unused = |(scope, limit): (LimitScope, Option<Money>)| {
+            Some(LimitUse {
+                scope,
+                limit: limit?,
+                spent: Money::ZERO,
+                reserved: Money::ZERO,
+            })
+        };
+        all.into_iter().filter_map(unused).collect()
+    }
+}
+
 /// What a limit is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

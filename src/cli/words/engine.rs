@@ -90,8 +90,8 @@ pub(crate) fn notice(notice: &Notice<'_>) -> String {
 
 fn held_back(batch: u32, shortage: &Shortage) -> String {
     format!(
-        "batch {batch} is held back by the budget: it may cost {}, and {} of {} is left ({} \
-         spent, {} reserved)",
+        "batch {batch} waits for the budget: it may cost {} in the worst case, and {} of {} is \
+         left ({} spent, {} reserved for batches in flight)",
         usd(shortage.asked),
         usd(shortage.left()),
         usd(shortage.limit),
@@ -182,7 +182,9 @@ fn wait_reason(reason: &WaitReason) -> String {
         WaitReason::Checkpoint { batch, .. } => {
             format!("the rest is sent when batch {batch}, the canary, has ended (within 24h)")
         }
-        WaitReason::Budget { batch } => format!("batch {batch} is sent when the budget allows it"),
+        WaitReason::Budget { batch } => {
+            format!("batch {batch} is sent once what is in flight is billed")
+        }
         WaitReason::Results { batch, after } => format!(
             "the results of batch {batch} are fetched again in {}",
             duration(*after)
