@@ -71,9 +71,9 @@ impl Ledger {
     /// All entries, in the order they were reserved.
     ///
     /// # Errors
-    /// [`Error::Sqlite`].
+    /// [`Error::Edited`] where one of them does not match its checksum; [`Error::Sqlite`].
     pub fn entries(&self) -> Result<Vec<LedgerEntry>, Error> {
-        rows::select(&self.db, "true", []).map_err(|e| error_of(e, &self.path))
+        self.select("true", [])
     }
 
     /// The entries of batches that are in flight, or may be.
@@ -81,7 +81,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Sqlite`].
     pub fn reserved(&self) -> Result<Vec<LedgerEntry>, Error> {
-        rows::select(&self.db, "state = 'reserved'", []).map_err(|e| error_of(e, &self.path))
+        self.select("state = 'reserved'", [])
     }
 
     /// Records that the cost of a batch is unknown and stays so: all that was reserved stays
@@ -105,7 +105,20 @@ impl Ledger {
     /// # Errors
     /// [`Error::Sqlite`].
     pub fn of_run(&self, run: &str) -> Result<Vec<LedgerEntry>, Error> {
-        rows::select(&self.db, "run = ?1", [run]).map_err(|e| error_of(e, &self.path))
+        self.select("run = ?1", [run])
+    }
+
+    fn select(
+        &self,
+        condition: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<Vec<LedgerEntry>, Error> {
+        let found = rows::select_checked(&self.db, condition, values);
+        let found = found.map_err(|e| error_of(e, &self.path))?;
+        found.map_err(|edit| Error::Edited {
+            path: self.path.clone(),
+            edit,
+        })
     }
 
     /// Reserves money for a batch, unless that would pass a limit: then nothing changes, and the
@@ -234,6 +247,40 @@ impl Ledger {
             batch: other.batch,
             state: other.state,
         }
+    }
+
+    /// Adds billed rows, a thousand a day.
+    #[cfg(test)]
+    pub(super) fn fill(&self, rows: u32) {
+        let first: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let filled = self.change(|db| {
+            for n in 0..rows {
+                let days = jiff::SignedDuration::from_hours(24 * i64::from(n / 1_000));
+                let at = first.checked_add(days).expect("a time");
+                let run = format!("run-{:06}", n / 10);
+                let wanted = Reservation {
+                    run: &run,
+                    batch: n % 10 + 1,
+                    job: "job",
+                    model: "claude-haiku-4-5",
+                    simulated: false,
+                    requests: 10,
+                    amount: Money::from_picodollars(7),
+                    worst_case: Money::from_picodollars(9),
+                };
+                let cost = crate::cost::Cost {
+                    input: Money::from_picodollars(5),
+                    ..crate::cost::Cost::ZERO
+                };
+                let mut entry = reserved(&wanted, at);
+                entry.state = EntryState::Billed;
+                entry.settled_at = Some(at);
+                entry.share.by_model = [("claude-haiku-4-5".to_owned(), cost)].into();
+                put(db, &entry)?;
+            }
+            Ok(())
+        });
+        filled.expect("the rows are written");
     }
 
     /// Changes the ledger in one transaction that no other process can come between.
