@@ -208,7 +208,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotFinished`] where it is not known yet which rows failed;
-    /// [`Error::NothingToRetry`] where no row fits.
+    /// [`Error::NothingToRetry`] where no row fits; [`Error::Declined`] where the observer declines
+    /// its cost.
     pub fn retry(&self, run: &Path, options: &RetryOptions) -> Result<RunReport, Error> {
         self.retry_rows(run, options)
     }

@@ -202,7 +202,7 @@ pub enum Error {
         advice: String,
     },
     /// The user declined to spend money on a retry; nothing was sent or recorded.
-    #[error("it was declined")]
+    #[error("the retry was declined, and nothing was sent")]
     Declined {
         /// The run.
         run: PathBuf,
