@@ -14,6 +14,7 @@ use crate::source::SourceSpec;
 use super::Warning;
 use super::budget_report::LimitCheck;
 use super::faults::Causes;
+use super::reuse::{FileUses, Incremental, RowClasses};
 
 /// What planning found.
 #[derive(Debug, Clone, Serialize)]
@@ -45,6 +46,12 @@ pub struct PlanReport {
     pub estimate: Estimate,
     /// The cost compared with each limit that is set.
     pub budget: Vec<LimitCheck>,
+    /// What the rows are, compared with earlier outputs; `None` where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incremental: Option<Incremental>,
+    /// From which earlier outputs rows take answers.
+    #[serde(skip)]
+    pub(crate) uses: FileUses,
     /// What the figures rest on, where only some rows were rendered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampled: Option<Sampling>,
@@ -64,7 +71,13 @@ impl PlanReport {
         if self.requests > 0 {
             return None;
         }
+        let classes = self.incremental.as_ref().map(|found| &found.classes);
+        let answered = classes.map_or(0, RowClasses::all_reused);
+        let skipped = classes.map_or(0, |classes| classes.skipped);
         Some(match (source.limit, self.rows_read) {
+            _ if answered + skipped > 0 => NoRequests::NothingNew {
+                rows: answered + skipped,
+            },
             _ if self.rows > 0 => NoRequests::AllSetAside { rows: self.rows },
             (Some(0), _) => NoRequests::LimitIsZero,
             (_, 0) => NoRequests::EmptySource,
@@ -81,6 +94,11 @@ pub enum NoRequests {
     /// Every row is set aside.
     AllSetAside {
         /// Rows of the run.
+        rows: u64,
+    },
+    /// Earlier outputs have the answers of the rows.
+    NothingNew {
+        /// Rows that they have.
         rows: u64,
     },
     /// `source.limit` is 0.

@@ -88,6 +88,9 @@ pub struct Plan {
     /// Most that the run may cost, as set on the command line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<Money>,
+    /// What is taken from the outputs of earlier runs; only the engine reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<serde_json::Value>,
     /// Where the run was planned; set when the plan is written.
     #[serde(default)]
     pub home: PathBuf,

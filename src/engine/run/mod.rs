@@ -37,6 +37,7 @@ use crate::engine::export_summary::ExportSummary;
 use crate::engine::fingerprint::{hash_of_job, hashed_files, source_files};
 use crate::engine::kept_job::KeptJob;
 use crate::engine::pace::HeldByBudget;
+use crate::engine::reuse::ReusePlan;
 use crate::engine::{Error, doubt, view};
 
 /// What of a job is no longer what a run was planned from.
@@ -78,6 +79,7 @@ pub struct Run {
     format: &'static dyn BatchFormat,
     formats: Formats,
     kept: KeptJob,
+    reuse: Option<ReusePlan>,
     pub(super) budget: RunBudget,
     head: Arc<[u8]>,
     journal: Journal,
@@ -130,6 +132,13 @@ impl Run {
                 source,
             }
         })?;
+        let reuse = plan.reuse.clone().map(serde_json::from_value);
+        let reuse = reuse
+            .transpose()
+            .map_err(|source| crate::journal::Error::Damaged {
+                path: dir.plan(),
+                source,
+            })?;
         let format = format_of(&plan, &context.formats)?;
         let head = dir.read_head(&plan.head)?;
         let options = ExportOptions::of_plan(&plan, &kept);
@@ -148,6 +157,7 @@ impl Run {
             format,
             formats: context.formats.clone(),
             kept,
+            reuse,
             budget,
             head,
             journal,
@@ -267,6 +277,11 @@ impl Run {
     #[must_use]
     pub fn job(&self) -> &Job {
         &self.kept.job
+    }
+
+    /// What it takes from the outputs of earlier runs.
+    pub(crate) fn reuse(&self) -> Option<&ReusePlan> {
+        self.reuse.as_ref()
     }
 
     /// The API version and betas its requests were made for.
