@@ -234,6 +234,9 @@ fn the_screen_names_the_limit_of_the_job_and_who_has_used_it_up() {
     work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
     change(&work, "[budget]", "[budget]\nmonth_usd = 0.0001\n");
     change(&work, "\"test\"", "\"other\"");
+    // Other requests, whose answers no output has.
+    change(&work, "this text", "that text");
+    change(&work, "out.parquet", "other.parquet");
     work.rowmill(&["run", "job.toml", "--simulate"])
         .expect(6)
         .says("by job: test $0.0");
