@@ -388,7 +388,7 @@ impl Run {
         // Results that are lost on this disk are reported by the export; until then the batch stays
         // reserved.
         let index = self.take_index(batch);
-        let Some((share, usages)) = self.share_of(batch, index)? else {
+        let Some(BatchBill { share, usages }) = self.share_of(batch, index)? else {
             return Ok(());
         };
         self.measure(batch, &usages)?;
@@ -421,7 +421,7 @@ impl Run {
                 break;
             }
             if !self.budget.looked_at.contains(&batch)
-                && let Some((_, usages)) = self.share_of(batch, None)?
+                && let Some(BatchBill { usages, .. }) = self.share_of(batch, None)?
             {
                 self.measure(batch, &usages)?;
             }
@@ -431,11 +431,7 @@ impl Run {
 
     /// What the saved results of a batch cost, by the very rule by which its rows are priced, and
     /// the usage of each request. `None` if they are not there.
-    fn share_of(
-        &self,
-        batch: u32,
-        index: Option<ResultIndex>,
-    ) -> Result<Option<(BatchCost, Vec<Option<Usage>>)>, Error> {
+    fn share_of(&self, batch: u32, index: Option<ResultIndex>) -> Result<Option<BatchBill>, Error> {
         let path = self.results_path(batch);
         let (Some(remote), true) = (
             self.state()
@@ -471,8 +467,15 @@ impl Run {
         }
         let bills = &joiner.totals().bill.by_batch;
         let share = bills.values().next().cloned().unwrap_or_default();
-        Ok(Some((share, usages)))
+        Ok(Some(BatchBill { share, usages }))
     }
+}
+
+/// What the saved results of a batch say of its cost.
+struct BatchBill {
+    share: BatchCost,
+    /// The usage of each request, in order.
+    usages: Vec<Option<Usage>>,
 }
 
 /// The usage of a row that was sent once.
