@@ -540,6 +540,7 @@ fn an_edit_of_an_old_row_is_found_when_the_row_is_read() {
 
 #[test]
 #[ignore = "measures; run it by name"]
+#[expect(clippy::print_stderr, reason = "it measures")]
 fn opening_a_ledger_of_100_000_rows_is_quick() {
     let folder = tempfile::tempdir().unwrap();
     Ledger::open(folder.path()).unwrap().fill(100_000);
