@@ -314,6 +314,8 @@ pub(crate) struct Plan {
     #[arg(long, conflicts_with = "json")]
     pub(crate) markdown: bool,
     #[command(flatten)]
+    pub(crate) budget: MaxCost,
+    #[command(flatten)]
     pub(crate) select: Rows,
 }
 
@@ -450,6 +452,9 @@ pub(crate) struct Retry {
     pub(crate) classes: Vec<Class>,
     #[command(flatten)]
     pub(crate) budget: MaxCost,
+    /// Do not ask before the rows are sent. Without a terminal there is no question.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// The token limit for truncated answers: a factor of the previous limit (`2x`) or a number.
     #[arg(long, value_name = "N", default_value = "2x")]
     pub(crate) max_tokens: MoreTokens,

@@ -72,7 +72,7 @@ pub(crate) fn of_error(error: &Error, sent: &Sent) -> u8 {
     }
     match error {
         Error::Bug(_) => BUG,
-        Error::Interrupted => INTERRUPTED,
+        Error::Interrupted | Error::Declined { .. } => INTERRUPTED,
         Error::Provider { source, .. } => match judge(
             Call::Create,
             source,

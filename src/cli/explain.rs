@@ -10,10 +10,11 @@
 
 use std::error::Error as _;
 
+use rowmill::cost::Money;
 use rowmill::engine::Error;
-use rowmill::engine::OverBudget;
 use rowmill::engine::RefusedBatch;
 use rowmill::engine::SharedKeys;
+use rowmill::engine::{BudgetCause, OverBudget};
 use rowmill::engine::{FaultCount, Faults};
 use rowmill::ledger::{self, LimitScope, Shortage};
 use rowmill::provider::retry::{Call, Verdict, judge};
@@ -249,6 +250,7 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
         Error::StoppedAtCheckpoint(_) => "stopped_at_checkpoint",
         Error::File { .. } => "file",
         Error::Interrupted => "interrupted",
+        Error::Declined { .. } => "declined",
         Error::NotSimulated { .. } => "run_not_simulated",
         Error::NotFinished { .. } => "run_not_finished",
         Error::NothingToRetry(_) => "nothing_to_retry",
@@ -481,12 +483,23 @@ fn over_budget(short: &OverBudget) -> Explanation {
             usd(short.shortage.left())
         ),
         format!(
-            "{} with {} to be sent: expected {}, high {}",
+            "{} with {} to be sent: expected {}, worst case {}",
             plural(short.batches, "batch", "batches"),
             plural(short.requests, "request", "requests"),
             usd(short.expected),
-            usd(short.high)
+            usd(short.worst_case)
         ),
+        match short.cause {
+            BudgetCause::OneRequest { worst_case } => format!(
+                "one request may cost {} in the worst case, which is reserved while it is in flight",
+                usd(worst_case)
+            ),
+            _ => format!(
+                "the expected cost of {} is more than the {} left",
+                usd(short.expected),
+                usd(short.shortage.left())
+            ),
+        },
     ];
     if *scope != LimitScope::Run && !by.is_empty() {
         let job = |by: &ledger::JobSpend| {
@@ -511,12 +524,7 @@ fn over_budget(short: &OverBudget) -> Explanation {
 
 /// Where the limit was set.
 fn limit_name(short: &OverBudget) -> &'static str {
-    match short.shortage.scope {
-        LimitScope::Run if short.typed => "--max-cost",
-        LimitScope::Run => "budget.run_usd",
-        LimitScope::Day => "budget.day_usd",
-        LimitScope::Month => "budget.month_usd",
-    }
+    words::budget::limit_name(short.shortage.scope, short.typed)
 }
 
 fn short_hint(short: &OverBudget) -> String {
@@ -525,9 +533,18 @@ fn short_hint(short: &OverBudget) -> String {
         LimitScope::Day => ", wait for the next day in UTC",
         LimitScope::Month => ", wait for the next month in UTC",
     };
+    let other = match short.cause {
+        BudgetCause::OneRequest { .. } => "or lower `request.max_tokens`",
+        _ => "use fewer rows with --limit, or send what fits with `budget.on_limit = \"partial\"`",
+    };
+    // Nothing of this run is in flight, or it would wait: this is what other runs hold.
+    let collect = if short.shortage.reserved > Money::ZERO {
+        ", fetch batches in flight with `rowmill collect`"
+    } else {
+        ""
+    };
     format!(
-        "raise `{}`{wait}, use fewer rows with --limit, or send the batches that fit with \
-         `budget.on_limit = \"partial\"` and a smaller `batch.max_requests`; then `rowmill run {}`",
+        "raise `{}`{wait}{collect}, {other}; then `rowmill run {}`",
         limit_name(short),
         short.run.display()
     )
@@ -710,6 +727,10 @@ fn hint(error: &Error) -> Option<String> {
                                         `source.path`"
             .to_owned(),
         Error::Interrupted => "run the same command again; nothing is sent twice".to_owned(),
+        Error::Declined { run } => format!(
+            "the run is unchanged; `rowmill retry {} --yes` does not ask",
+            run.display()
+        ),
         Error::OtherOrigin { .. } => {
             "set ANTHROPIC_BASE_URL to what it was, or abandon the run and start a new one with \
              `rowmill run JOB --new`"

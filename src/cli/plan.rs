@@ -37,6 +37,7 @@ pub(crate) fn run(
             rows: rows as usize,
             seed: args.seed,
         }),
+        max_cost: args.budget.max_cost,
         out: args.out.clone(),
     };
     let result = engine.plan(&JobFile::read(&args.job)?, &options)?;

@@ -28,6 +28,9 @@ pub(crate) fn run(
         if_running: args.schedule.if_running.option(),
         replace_output: args.place.replace,
     };
+    if !args.yes {
+        screen.ask_before_retry();
+    }
     let report = engine.retry(&engine.find_run(&args.target)?, &options)?;
     Ok(outcome::show(&report, args.schedule, screen))
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Zoned;
 use rowmill::engine::create_calls;
-use rowmill::engine::{Error, Notice, Observer, StepNote, WaitReason};
+use rowmill::engine::{Error, Notice, Observer, RetryCost, StepNote, WaitReason};
 use rowmill::provider::ApiError;
 use serde_json::{Map, Value};
 
@@ -57,6 +57,8 @@ pub(crate) struct Screen {
     /// Whether the document of `--json` is on stdout, and text that stands for it until then.
     has_document: Mutex<bool>,
     text: Mutex<Vec<String>>,
+    /// Whether the user is asked before a retry is sent.
+    asks: AtomicBool,
     /// The run that the command works on, and how often a batch of it had been sent before.
     work: Mutex<Option<(PathBuf, u64)>>,
 }
@@ -95,6 +97,7 @@ impl Screen {
             waiting: Mutex::new(None),
             faults: Mutex::default(),
             text: Mutex::new(Vec::new()),
+            asks: AtomicBool::new(false),
             work: Mutex::new(None),
         }
     }
@@ -127,6 +130,22 @@ impl Screen {
             ever: calls.is_none_or(|calls| calls > 0),
             now: calls.is_none_or(|calls| calls > *before),
         }
+    }
+
+    /// From now on the user is asked before a retry is sent, where there is a terminal to ask on.
+    pub(crate) fn ask_before_retry(&self) {
+        let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        self.asks
+            .store(is_terminal && !self.json, Ordering::Relaxed);
+    }
+
+    /// Asks a question that is answered with yes or no; anything but yes is no.
+    fn asks_for_yes(&self, question: &str) -> bool {
+        let prompt = || write!(std::io::stderr().lock(), "{question} [y/N] ");
+        let mut answer = String::new();
+        let is_read =
+            self.bar.suspend(prompt).is_ok() && std::io::stdin().read_line(&mut answer).is_ok();
+        is_read && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
     }
 
     /// Prints a message.
@@ -367,6 +386,9 @@ impl Screen {
                     Some(why) => format!("no rows to send: {}", words::estimate::no_requests(why)),
                     None => super::estimate::in_short(&report.estimate),
                 });
+                for text in super::estimate::limits_in_short(&report.budget) {
+                    self.say(text);
+                }
             }
             Notice::ResultsNotFetched { .. }
             | Notice::NothingUncertain
@@ -444,27 +466,44 @@ impl Observer for Screen {
         match notice {
             // Which batches may be sent again, or twice, is read from the run's files: `--quiet`
             // does not hide it.
-            Notice::HeldBack { .. } | Notice::Note(StepNote::RunFiles { .. }) => {
+            Notice::Note(StepNote::RunFiles { .. }) => {
                 self.tell(Level::Warn, Some(WARNING), &notice)
             }
             Notice::Accepted { .. } | Notice::Ended { .. } if !self.quiet => {
                 self.succeeds();
                 self.tell(Level::Info, None, &notice)
             }
-            Notice::Note(_) if !self.quiet => self.tell(Level::Info, Some(NOTE), &notice),
+            Notice::HeldBack { .. } | Notice::Note(_) if !self.quiet => {
+                self.tell(Level::Info, Some(NOTE), &notice)
+            }
             Notice::Waiting { .. } => self.waits(&notice),
             Notice::Planning { .. }
             | Notice::Counting { .. }
             | Notice::Submitting { .. }
             | Notice::Collected { .. }
             | Notice::Exporting { .. } => self.passing(&notice),
-            Notice::Accepted { .. } | Notice::Ended { .. } | Notice::Note(_) => {}
+            Notice::Accepted { .. }
+            | Notice::Ended { .. }
+            | Notice::HeldBack { .. }
+            | Notice::Note(_) => {}
             other => self.notice_of_run(other),
         }
     }
 
     fn is_stopping(&self) -> bool {
         super::signals::is_leaving()
+    }
+
+    fn confirms_retry(&self, retry: &RetryCost) -> bool {
+        self.finish();
+        let asks = self.asks.load(Ordering::Relaxed);
+        for text in words::run::retry_cost(retry) {
+            // What is asked about is shown even with `--quiet`.
+            if asks || !self.quiet {
+                self.log.message(Level::Info, None, &text, Map::new);
+            }
+        }
+        !asks || self.asks_for_yes("Send them?")
     }
 }
 

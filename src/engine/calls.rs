@@ -10,6 +10,7 @@ use crate::cost::Money;
 use crate::job::JobFile;
 use crate::journal::{self, RunNote};
 
+use super::budget_report::{Spending, uses_before_a_run};
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
 use super::context::{RunOutcome, Until, between};
@@ -69,6 +70,7 @@ impl Engine {
                     simulate: options.simulate,
                     rows: options.rows.clone(),
                     calibrate: options.calibrate,
+                    max_cost: options.max_cost,
                     ..RunOptions::default()
                 };
                 let new = NewPlan {
@@ -108,10 +110,33 @@ impl Engine {
         };
         let inputs = PlanInputs::new(&rules, simulated, state, options.calibrate, observer)?;
         if let Some(spec) = options.sample {
-            return inputs.plan_by_sample(file, compiled, self.format(), spec, observer);
+            let report = inputs.plan_by_sample(file, compiled, self.format(), spec, observer)?;
+            return self.with_limits(file, options.max_cost, simulated, report);
         }
         let counted_by = connection.map(|connection| (connection, self.clock.as_ref()));
-        inputs.plan(file, compiled, self.format(), counted_by, observer)
+        let report = inputs.plan(file, compiled, self.format(), counted_by, observer)?;
+        self.with_limits(file, options.max_cost, simulated, report)
+    }
+
+    /// A plan whose cost is compared with the limits of its job.
+    pub(super) fn with_limits(
+        &self,
+        file: &JobFile,
+        max_cost: Option<Money>,
+        simulated: bool,
+        mut report: PlanReport,
+    ) -> Result<PlanReport, Error> {
+        let (state, budget) = (self.state.path(), &file.job.budget);
+        let now = self.clock.now();
+        let spending = Spending {
+            cost: report.estimate.total,
+            requests: report.requests,
+            on_limit: budget.on_limit,
+            typed: max_cost,
+        };
+        let uses = uses_before_a_run(state, budget, max_cost, simulated, now)?;
+        report.budget = spending.check(uses);
+        Ok(report)
     }
 
     /// Whether a run would be simulated; `None` where that shows only when the provider is called.
@@ -246,7 +271,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotFinished`] where it is not known yet which rows failed;
-    /// [`Error::NothingToRetry`] where no row fits.
+    /// [`Error::NothingToRetry`] where no row fits; [`Error::Declined`] where the observer declines
+    /// its cost.
     pub fn retry(&self, run: &Path, options: &RetryOptions) -> Result<RunReport, Error> {
         self.retry_rows(run, options)
     }

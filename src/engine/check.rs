@@ -79,6 +79,7 @@ impl Engine {
         let compiled = self.compile(&file)?;
         let observer = &self.step_observer();
         let plan = PlanInputs::default().plan(&file, &compiled, self.format(), None, observer)?;
+        let plan = self.with_limits(&file, None, false, plan)?;
         Ok(report(&file, compiled, plan))
     }
 }

@@ -12,7 +12,7 @@ use super::context::{RunOutcome, Until};
 use super::export::{self, Export};
 use super::export_options::ExportOptions;
 use super::failures::Failures;
-use super::notice::Notice;
+use super::notice::{Notice, RetryCost};
 use super::options::{ReexportOptions, RetryOptions};
 use super::report::{NothingReason, NothingToRetry, RunReport};
 use super::retry::{self, RetryPolicy};
@@ -67,7 +67,9 @@ impl Engine {
                 }
                 Export::Retriable(batches) => {
                     let batches = batches.into_iter().map(|(batch, _)| batch);
-                    let planned = retry::plan_retries(run, batches, &policy, self.clock.now())?;
+                    let prepared = retry::prepare_retries(run, batches, &policy)?;
+                    let planned = prepared.counts();
+                    prepared.record(run, self.clock.now())?;
                     self.observer.notice(Notice::RetriesPlanned {
                         rows: planned.rows,
                         batches: planned.batches,
@@ -126,7 +128,8 @@ impl Engine {
             options.more_tokens.unwrap_or(MoreTokens::Factor(2)),
         );
         let batches = retry::all_planned(&run);
-        let planned = retry::plan_retries(&mut run, batches, &policy, self.clock.now())?;
+        let prepared = retry::prepare_retries(&run, batches, &policy)?;
+        let planned = prepared.counts();
         let deadline = options
             .deadline
             .map(|time| self.after(time.saturating_sub(waited)));
@@ -147,10 +150,24 @@ impl Engine {
             }
         }
         if planned.rows > 0 {
+            let cost = prepared.cost(&run)?;
+            let retry = RetryCost {
+                rows: planned.rows,
+                batches: planned.batches,
+                cost,
+                budget: run.check_limits(cost, planned.rows, self.clock.now())?,
+            };
+            if !self.observer.confirms_retry(&retry) {
+                prepared.discard(&run)?;
+                return Err(Error::Declined {
+                    run: folder.to_path_buf(),
+                });
+            }
+            prepared.record(&mut run, self.clock.now())?;
             self.observer.notice(Notice::RetriesPlanned {
                 rows: planned.rows,
                 batches: planned.batches,
-                cost: Some(run.left_to_send()?),
+                cost: Some(cost),
             });
         }
         self.finish(&mut run, &connection, Until::Collected, deadline)

@@ -26,6 +26,8 @@ mod batch_join;
 mod batch_maker;
 mod budget;
 mod budget_check;
+mod budget_report;
+mod budget_split;
 mod calibrate;
 mod calls;
 mod check;
@@ -97,7 +99,8 @@ use std::path::PathBuf;
 use crate::provider::ApiError;
 
 pub(crate) use budget::BudgetContext;
-pub use budget::OverBudget;
+pub use budget::{BudgetCause, OverBudget};
+pub use budget_report::{LimitCheck, LimitVerdict};
 pub(crate) use calibrate::calibrate;
 pub use check::{AnswerColumn, CheckReport};
 pub use checkpoints::StoppedAtCheckpoint;
@@ -109,7 +112,7 @@ pub use failures::{Failures, FirstFailure};
 pub use faults::{Causes, FaultCount, Faults};
 pub use not_started::NotStarted;
 pub use note::{StepNote, UncertainCause};
-pub use notice::{Notice, Observer, Silent, WaitReason};
+pub use notice::{Notice, Observer, RetryCost, Silent, WaitReason};
 pub use options::{
     CancelOptions, CheckOptions, CollectOptions, IfRunning, PlanOptions, PreviewOptions,
     PruneOptions, ReexportOptions, RetryOptions, RowSelection, RunOptions, StateLocation, Target,
@@ -214,6 +217,12 @@ pub enum Error {
     RetiredModel {
         /// When, and what to use instead.
         advice: String,
+    },
+    /// The user declined to spend money on a retry; nothing was sent or recorded.
+    #[error("the retry was declined, and nothing was sent")]
+    Declined {
+        /// The run.
+        run: PathBuf,
     },
     /// The run does not fit into its budget.
     #[error("the budget does not allow it")]

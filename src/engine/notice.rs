@@ -17,6 +17,7 @@ use crate::source::SourceSpec;
 
 use super::JobChange;
 use super::Warning;
+use super::budget_report::LimitCheck;
 use super::output_change::OutputChange;
 use super::plan_report::PlanReport;
 use super::upload::Uploaded;
@@ -330,6 +331,19 @@ pub enum WaitReason {
     },
 }
 
+/// What a retry costs that the user asked for.
+#[derive(Debug, Clone, Serialize)]
+pub struct RetryCost {
+    /// Rows that are sent again.
+    pub rows: u64,
+    /// The batches that carry them.
+    pub batches: u32,
+    /// What they cost.
+    pub cost: Bounds,
+    /// The cost compared with each limit that is set.
+    pub budget: Vec<LimitCheck>,
+}
+
 /// Receives what steps report, and decides when they stop.
 ///
 /// ```
@@ -354,6 +368,13 @@ pub trait Observer: Sync {
     fn is_stopping(&self) -> bool {
         false
     }
+
+    /// Whether to go ahead with a retry, given its cost. Called before anything is sent or recorded
+    /// for it; where it is declined, nothing is left behind.
+    fn confirms_retry(&self, retry: &RetryCost) -> bool {
+        let _ = retry;
+        true
+    }
 }
 
 /// Ignores every notice, and never stops a step.
@@ -371,6 +392,10 @@ impl<T: Observer + ?Sized + Send> Observer for std::sync::Arc<T> {
 
     fn is_stopping(&self) -> bool {
         self.as_ref().is_stopping()
+    }
+
+    fn confirms_retry(&self, retry: &RetryCost) -> bool {
+        self.as_ref().confirms_retry(retry)
     }
 }
 

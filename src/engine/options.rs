@@ -120,6 +120,8 @@ pub struct PlanOptions {
     pub rows: RowSelection,
     /// Have this number of rows counted by the provider for a better estimate.
     pub calibrate: Option<u32>,
+    /// The most that the run may cost, beside the job's own budget; kept with the plan.
+    pub max_cost: Option<Money>,
     /// Render a sample of the rows only, and extrapolate. Not together with `out` or `calibrate`.
     pub sample: Option<SampleSpec>,
     /// Keep the plan as a run in this folder.

@@ -12,6 +12,7 @@ use crate::journal::Checkpoint;
 use crate::source::SourceSpec;
 
 use super::Warning;
+use super::budget_report::LimitCheck;
 use super::faults::Causes;
 use super::reuse::{FileUses, Incremental, RowClasses};
 
@@ -43,6 +44,8 @@ pub struct PlanReport {
     pub cache: CacheDecision,
     /// The estimate of its cost.
     pub estimate: Estimate,
+    /// The cost compared with each limit that is set.
+    pub budget: Vec<LimitCheck>,
     /// What the rows are, compared with earlier outputs; `None` where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incremental: Option<Incremental>,

@@ -19,7 +19,7 @@ use super::connect::{ApiOptions, Connection, Provider, SimulatorOptions, check_s
 use super::context::{Context, RunOutcome, StopSignal, Until};
 use super::not_started::NotStarted;
 use super::note::StepNote;
-use super::notice::{Notice, Observer, Silent};
+use super::notice::{Notice, Observer, RetryCost, Silent};
 use super::options::StateLocation;
 use super::{BudgetContext, Error, Run, Warning};
 
@@ -366,6 +366,10 @@ impl Observer for StepObserver<'_> {
     fn is_stopping(&self) -> bool {
         // The observer is asked in any case, since it may count on being asked.
         self.observer.is_stopping() || self.stop.is_set()
+    }
+
+    fn confirms_retry(&self, retry: &RetryCost) -> bool {
+        self.observer.confirms_retry(retry)
     }
 }
 

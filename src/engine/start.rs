@@ -134,8 +134,12 @@ impl Engine {
                 self.observer.notice(Notice::PlannedAgain { run: folder });
                 run.abandon(self.clock.now(), AbandonReason::JobChanged)?;
                 // The simulator's folder is locked by the connection; the new run has its own.
+                let options = RunOptions {
+                    max_cost: options.max_cost.or(run.max_cost()),
+                    ..options.clone()
+                };
                 drop((run, connection));
-                self.start_new(file, options)
+                self.start_new(file, &options)
             }
             Err(Error::Changed { what, .. }) if finishes_first(&run, file, &what) => {
                 self.observer.notice(Notice::FinishedFirst {
@@ -300,9 +304,10 @@ impl Engine {
             inputs.planner(file, compiled, self.format(), &nonce, scratch, observer)
         };
         let counted_by = connection.map(|connection| (connection, self.clock.as_ref()));
-        run.plan(planner, |planner, report| {
+        let report = run.plan(planner, |planner, report| {
             inputs.count(counted_by, planner, report)
-        })
+        })?;
+        self.with_limits(file, new.options.max_cost, new.simulated, report)
     }
 
     /// A run's id: when it began, and a few letters so that two of one second differ.

@@ -21,13 +21,12 @@ use crate::provider::retry::{Call, Verdict, asked, most_requests};
 use crate::provider::{ApiError, RemoteBatch};
 
 use super::context::{Context, between};
-use super::doubt;
 use super::note::{StepNote, UncertainCause};
 use super::notice::Notice;
 use super::pace::{Pace, has_room};
 use super::provider_error::{Action, RunStanding, stopped};
 use super::split::split;
-use super::{Error, Run};
+use super::{Error, Run, budget_split, doubt};
 
 /// Sends the batches that are planned, in order, while there is room in the queue; `which` selects
 /// the attempts.
@@ -49,6 +48,9 @@ pub(crate) async fn send_what_fits(
         // is a batch that has to be looked for.
         let call = CreateCall::prepare(driver, run, batch).await?;
         if let Some(shortage) = run.reserve(batch, driver.clock.now())? {
+            if budget_split::split_to_fit(driver, run, batch, &shortage)? {
+                continue;
+            }
             // By `on_limit`, those behind it wait with it or are sent where they fit.
             pace.short.hold(driver, batch, shortage);
             continue;

@@ -15,6 +15,7 @@ mod answers;
 mod bad_input;
 mod bill;
 mod budget;
+mod budget_rounds;
 mod checkpoints;
 mod codes;
 mod columnar;

@@ -175,8 +175,8 @@ fn clock_time(at: &Zoned, now: &Zoned) -> String {
 
 fn held_back(batch: u32, shortage: &Shortage) -> String {
     format!(
-        "batch {batch} is held back by the budget: it may cost {}, and {} of {} is left ({} \
-         spent, {} reserved)",
+        "batch {batch} waits for the budget: it may cost {} in the worst case, and {} of {} is \
+         left ({} spent, {} reserved for batches in flight)",
         usd(shortage.asked),
         usd(shortage.left()),
         usd(shortage.limit),
@@ -273,7 +273,9 @@ fn wait_reason(reason: &WaitReason) -> String {
         WaitReason::Checkpoint { batch, .. } => {
             format!("the rest is sent when batch {batch}, the canary, has ended (within 24h)")
         }
-        WaitReason::Budget { batch } => format!("batch {batch} is sent when the budget allows it"),
+        WaitReason::Budget { batch } => {
+            format!("batch {batch} is sent once what is in flight is billed")
+        }
         WaitReason::Results { batch, after } => format!(
             "the results of batch {batch} are fetched again in {}",
             duration(*after)
@@ -343,6 +345,21 @@ pub(crate) fn note(note: &StepNote) -> String {
         } => format!(
             "batch {batch} was not accepted ({error}); trying again in {}",
             duration(*after)
+        ),
+        StepNote::SplitForBudget {
+            batch,
+            requests,
+            of,
+            worst_case,
+            left,
+            ..
+        } => format!(
+            "batch {batch} may cost {} in the worst case, and {} of the budget is left: the first \
+             {} of its {} requests are sent now, the rest once they are billed",
+            usd(*worst_case),
+            usd(*left),
+            count((*requests).into()),
+            count((*of).into())
         ),
         StepNote::SplitUp { batch, error, into } => format!(
             "batch {batch} is too large for the provider ({}); its requests are sent in {}",

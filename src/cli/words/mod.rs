@@ -4,6 +4,7 @@
 //! A sentence is made by variant, with the formats of [`super::format`]. To word a new fact: an arm
 //! in the function of its type.
 
+pub(crate) mod budget;
 pub(crate) mod call;
 pub(crate) mod engine;
 pub(crate) mod estimate;

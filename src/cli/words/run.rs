@@ -1,6 +1,6 @@
 //! Sentences about a run as a whole: resumed, planned again, retried, nothing to do.
 
-use rowmill::engine::{NotStarted, Notice, OutputChange};
+use rowmill::engine::{NotStarted, Notice, OutputChange, RetryCost};
 
 use crate::cli::format::{bytes, duration, plural, usd};
 
@@ -99,16 +99,11 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
         } => {
             let rows = plural(*rows, "row that failed is", "rows that failed are");
             let batches = plural((*batches).into(), "batch", "batches");
-            let cost = cost.as_ref().map(|cost| {
-                format!(
-                    "cost of that: expected {}, worst case {}",
-                    usd(cost.expected),
-                    usd(cost.worst_case)
-                )
-            });
-            std::iter::once(format!("{rows} sent again in {batches}"))
-                .chain(cost)
-                .collect()
+            // A retry that was asked for was announced with its cost.
+            match cost {
+                Some(_) => Vec::new(),
+                None => vec![format!("{rows} sent again in {batches}")],
+            }
         }
         Notice::Rescued {
             old_journal,
@@ -156,4 +151,19 @@ pub(crate) fn failed_rows(run: &std::path::Path, failed: u64) -> String {
         plural(failed, "row", "rows"),
         run.display()
     )
+}
+
+/// What a retry is and costs, before anything of it is sent.
+pub(crate) fn retry_cost(retry: &RetryCost) -> Vec<String> {
+    let rows = plural(retry.rows, "row that failed is", "rows that failed are");
+    let batches = plural(retry.batches.into(), "batch", "batches");
+    let cost = format!(
+        "cost of that: expected {}, worst case {}",
+        usd(retry.cost.expected),
+        usd(retry.cost.worst_case)
+    );
+    [format!("{rows} to be sent again in {batches}"), cost]
+        .into_iter()
+        .chain(super::budget::left(&retry.budget))
+        .collect()
 }

@@ -425,7 +425,8 @@ impl Run {
 
     /// The next batch to send of those whose attempt `which` takes; none that waits at a
     /// checkpoint, none whose rows an uncertain batch may carry, and none that the budget holds:
-    /// with `on_limit = "stop"` that is every batch once one does not fit.
+    /// with `on_limit = "stop"` that is every batch once one does not fit. Parts of a batch that was
+    /// split come in its place.
     pub(crate) fn next_to_send(
         &self,
         which: impl Fn(u32) -> bool,
@@ -439,7 +440,14 @@ impl Run {
                 && !held.holds(batch.number())
                 && !doubt::holds(self.state(), batch)
         };
-        self.state().to_send().find(can_go).map(Batch::number)
+        let mut batches = self.state().to_send().filter(can_go);
+        let is_planned = |batch: &&Batch| batch.number() <= self.planned_batches();
+        let first = batches.next()?;
+        // Numbers follow the rows, but for parts, which have the last numbers.
+        let parts = batches.filter(|batch| !is_planned(batch));
+        let next = parts.chain([first]);
+        next.min_by_key(|batch| (batch.attempt, batch.spooled.first_row, batch.number()))
+            .map(Batch::number)
     }
 
     /// Rows of a planned batch whose batch waits to be sent, by their first and last `row_index`.
