@@ -60,6 +60,11 @@ impl Engine {
         };
         let simulated =
             options.simulate || connection.as_ref().is_some_and(Connection::is_simulated);
+        if options.out.is_some() {
+            let (simulate, rows, take_over) =
+                (options.simulate, &options.rows, options.take_over);
+            self.check_start(&file, simulate, rows, take_over)?;
+        }
         let compiled = CompiledJob::new(&file, self.today(), &self.catalog)?;
         let report = match &options.out {
             None => self.dry_run(&file, &compiled, options, simulated, connection.as_ref())?,
@@ -253,7 +258,12 @@ impl Engine {
     /// # Errors
     /// [`Error::Ledger`].
     pub fn write_off(&self, run: &str) -> Result<Option<Money>, Error> {
-        leftovers::write_off(self.state.path(), run, self.clock.now())
+        leftovers::write_off(
+            self.state.path(),
+            run,
+            self.clock.now(),
+            self.ledger_patience,
+        )
     }
 
     /// The run that a folder, a run's id or a job file means; `None` where there is none.
@@ -321,7 +331,7 @@ impl Engine {
     /// Settles what the ledger holds for abandoned runs, as far as their batches have ended. What
     /// cannot be settled now is settled the next time.
     pub(super) fn settle_abandoned(&self, connection: &Connection) {
-        let Ok(reservations) = leftovers::reservations(self.state.path()) else {
+        let Ok(reservations) = leftovers::reservations(self.state.path(), self.ledger_patience) else {
             return;
         };
         let folders = reservations

@@ -15,7 +15,9 @@ use crate::outcome::Status;
 
 use super::Error;
 use super::compile::CompiledJob;
-use super::fingerprint::{hash_of_job, hashed_files, source_files};
+use super::fingerprint::{
+    has_same_files, hash_of_job, hashed_files, is_same_source, source_files,
+};
 use super::output_change::OutputChange;
 
 /// A run that is over, with its output.
@@ -92,7 +94,7 @@ impl Finished {
     /// columns.
     #[must_use]
     pub(super) fn has_files_of(&self, compiled: &CompiledJob) -> bool {
-        self.plan.templates == hashed_files(compiled)
+        has_same_files(&self.plan.templates, &hashed_files(compiled))
             && self.plan.answer == compiled.answer_plan
             && self.plan.source_schema == format!("{:?}", compiled.source.schema())
     }
@@ -102,7 +104,7 @@ impl Finished {
     pub(super) fn has_source_of(&self, compiled: &CompiledJob) -> bool {
         let sources = source_files(compiled);
         let is_dated = sources.iter().all(|file| file.modified.is_some());
-        is_dated && sources == self.plan.sources && !compiled.requests.has_row_media()
+        is_dated && is_same_source(&self.plan.sources, &sources) && !compiled.requests.has_row_media()
     }
 
     /// Whether a run that is planned, and not sent, has the same rows: the same requests under the

@@ -24,6 +24,8 @@ use super::plan_report::PlanReport;
 pub(super) struct NewRun<'a> {
     /// The folder it will have.
     pub folder: &'a Path,
+    /// The state directory that it belongs to.
+    pub state: &'a Path,
     /// The job.
     pub file: &'a JobFile,
     /// Its rooms.
@@ -117,6 +119,7 @@ impl NewRun<'_> {
             narrowed: self.narrowed,
             estimate: Some(outline.estimate.clone()),
             max_cost: self.max_cost,
+            state: Some(absolute(self.state)),
             home: PathBuf::new(),
         }
     }

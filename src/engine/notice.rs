@@ -16,6 +16,7 @@ use crate::source::SourceSpec;
 
 use super::Warning;
 use super::output_change::OutputChange;
+use super::start_checks::StateNote;
 use super::plan_report::PlanReport;
 use super::upload::Uploaded;
 
@@ -204,6 +205,8 @@ pub enum Notice<'a> {
         #[serde(rename = "settle_seconds", serialize_with = "seconds")]
         settle: Duration,
     },
+    /// Something about the state, the job file or the output of a start.
+    State(&'a StateNote),
     /// Something the user should know, and need not act on.
     Note(&'a StepNote),
 }

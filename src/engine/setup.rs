@@ -9,6 +9,7 @@ use jiff::civil::Date;
 
 use crate::catalog::Catalog;
 use crate::cost::Money;
+use crate::ledger;
 use crate::provider::retry::{Clock, SystemClock};
 use crate::provider::{BatchFormat, Formats, anthropic};
 
@@ -16,7 +17,7 @@ use super::connect::{ApiOptions, Connection, Provider, SimulatorOptions, check_s
 use super::context::{Context, RunOutcome, StopSignal, Until};
 use super::note::StepNote;
 use super::notice::{Notice, Observer, Silent};
-use super::options::StateLocation;
+use super::state_location::StateLocation;
 use super::{BudgetContext, Error, Run, Warning};
 
 /// Plans, runs and finishes jobs: the only place where it is decided what is sent, waited for,
@@ -29,12 +30,12 @@ use super::{BudgetContext, Error, Run, Warning};
 /// `Error::Simulator`.
 ///
 /// ```no_run
-/// use rowmill::engine::{Engine, RunOptions, Target};
+/// use rowmill::engine::{Engine, RunOptions, StateLocation, Target};
 /// use rowmill::job::JobFile;
 ///
 /// # fn main() -> Result<(), rowmill::engine::Error> {
-/// let engine = Engine::new(".rowmill")?;
 /// let job = JobFile::read("triage.toml".as_ref())?;
+/// let engine = Engine::new(StateLocation::of_job(&job))?;
 /// let options = RunOptions { simulate: true, ..RunOptions::default() };
 /// let report = engine.run(&Target::job(job), &options)?;
 /// println!("{:?}: {:?}", report.outcome, report.output_path());
@@ -49,29 +50,34 @@ pub struct Engine {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) observer: Arc<dyn Observer + Send>,
     pub(super) stop: StopSignal,
+    pub(super) ledger_patience: Duration,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Engine {
-    /// Makes an engine whose runs are kept in a directory. It uses the built-in catalog, the
+    /// Makes an engine whose runs are kept in a directory, such as [`StateLocation::of_job`] gives
+    /// for a job. It uses the built-in catalog, the
     /// machine's clock, and no provider but the simulator.
     ///
     /// # Errors
-    /// [`Error::Runtime`] where the system gives no threads.
+    /// [`Error::Runtime`] where the system gives no threads; [`Error::StateAddress`].
     pub fn new(state: impl Into<PathBuf>) -> Result<Engine, Error> {
+        let state = StateLocation::directory(state);
+        state.check()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .map_err(Error::Runtime)?;
         Ok(Engine {
-            state: StateLocation::directory(state),
+            state,
             catalog: Arc::new(Catalog::builtin().clone()),
             provider: Arc::new(NoProvider),
             simulator: SimulatorOptions::default(),
             clock: Arc::new(SystemClock),
             observer: Arc::new(Silent),
             stop: StopSignal::never(),
+            ledger_patience: ledger::PATIENCE,
             runtime: Some(runtime),
         })
     }
@@ -119,6 +125,13 @@ impl Engine {
     #[must_use]
     pub fn with_stop(mut self, stop: StopSignal) -> Engine {
         self.stop = stop;
+        self
+    }
+
+    /// Sets how long another process is waited for that has locked the ledger.
+    #[must_use]
+    pub fn with_ledger_patience(mut self, patience: Duration) -> Engine {
+        self.ledger_patience = patience;
         self
     }
 
@@ -218,6 +231,7 @@ impl Engine {
         BudgetContext {
             catalog: Arc::clone(&self.catalog),
             state: self.state.path().to_path_buf(),
+            ledger_patience: self.ledger_patience,
             max_cost,
             formats: Formats::default().with(self.format()),
         }
