@@ -11,6 +11,7 @@ use super::connect::engine;
 use super::explain::Failure;
 use super::outcome;
 use super::screen::Screen;
+use super::target;
 
 pub(crate) fn run(
     args: &Collect,
@@ -18,7 +19,8 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let state = target::state(common, Some(&args.target), screen)?;
+    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
     let options = CollectOptions {
         wait: args.wait,
         replace_output: args.place.replace,

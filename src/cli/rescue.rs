@@ -10,6 +10,7 @@ use super::connect::engine;
 use super::explain::Failure;
 use super::outcome;
 use super::screen::Screen;
+use super::target;
 
 pub(crate) fn run(
     args: &Rescue,
@@ -17,7 +18,8 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let state = target::state(common, Some(&args.target), screen)?;
+    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
     let report = engine.rescue(&engine.find_run(&args.target)?)?;
     outcome::show(&report, screen)
 }

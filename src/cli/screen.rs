@@ -277,6 +277,14 @@ impl Screen {
                     None => super::estimate::in_short(&report.estimate),
                 });
             }
+            Notice::State(note) if words::state::is_warning(note) => {
+                self.log.message(
+                    Level::Warn,
+                    Some(WARNING),
+                    &words::state::note(note),
+                    || fields_of(&notice),
+                );
+            }
             Notice::ResultsNotFetched { .. }
             | Notice::NothingUncertain
             | Notice::ResultsFetchedAgain { .. } => {

@@ -18,7 +18,8 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, args.processing, catalog, screen)?;
+    let state = target::state(common, Some(&args.target), screen)?;
+    let engine = engine(&state, args.processing, catalog, screen)?;
     let options = RunOptions {
         simulate: args.simulate,
         rows: args.select.selection(),
@@ -26,6 +27,7 @@ pub(crate) fn run(
         again: args.again,
         resubmit_uncertain: args.resubmit_doubtful,
         ignore_canary: args.ignore_canary,
+        take_over: args.owner.take_over,
         ..RunOptions::default()
     };
     let report = engine.submit(&target::find(&engine, &args.target)?, &options)?;

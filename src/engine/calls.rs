@@ -61,8 +61,7 @@ impl Engine {
         let simulated =
             options.simulate || connection.as_ref().is_some_and(Connection::is_simulated);
         if options.out.is_some() {
-            let (simulate, rows, take_over) =
-                (options.simulate, &options.rows, options.take_over);
+            let (simulate, rows, take_over) = (options.simulate, &options.rows, options.take_over);
             self.check_start(&file, simulate, rows, take_over)?;
         }
         let compiled = CompiledJob::new(&file, self.today(), &self.catalog)?;
@@ -331,7 +330,8 @@ impl Engine {
     /// Settles what the ledger holds for abandoned runs, as far as their batches have ended. What
     /// cannot be settled now is settled the next time.
     pub(super) fn settle_abandoned(&self, connection: &Connection) {
-        let Ok(reservations) = leftovers::reservations(self.state.path(), self.ledger_patience) else {
+        let Ok(reservations) = leftovers::reservations(self.state.path(), self.ledger_patience)
+        else {
             return;
         };
         let folders = reservations

@@ -34,10 +34,7 @@ pub(super) struct RunReservation {
 ///
 /// # Errors
 /// [`Error::Ledger`].
-pub(super) fn reservations(
-    state: &Path,
-    patience: Duration,
-) -> Result<Vec<RunReservation>, Error> {
+pub(super) fn reservations(state: &Path, patience: Duration) -> Result<Vec<RunReservation>, Error> {
     let mut reserved = Vec::new();
     for (file, is_shared) in ledgers_of(state) {
         let ledger = Ledger::open_file(&file, patience)?;

@@ -16,8 +16,8 @@ use crate::source::SourceSpec;
 
 use super::Warning;
 use super::output_change::OutputChange;
-use super::start_checks::StateNote;
 use super::plan_report::PlanReport;
+use super::start_checks::StateNote;
 use super::upload::Uploaded;
 
 use super::note::StepNote;

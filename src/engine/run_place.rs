@@ -138,7 +138,9 @@ impl RunPlace {
 /// it too. Only those that exist.
 pub(super) fn ledgers_of(state: &Path) -> Vec<(PathBuf, bool)> {
     let record = StateRecord::read(state).ok().flatten();
-    let shared = record.map(|record| record.shared_ledgers).unwrap_or_default();
+    let shared = record
+        .map(|record| record.shared_ledgers)
+        .unwrap_or_default();
     let shared = shared.iter().filter_map(|(job, shared)| {
         let record = JobRecord::read(&state.join(job)).ok()??;
         let folder = record.job_file(state)?.parent()?.to_path_buf();

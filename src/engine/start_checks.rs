@@ -389,8 +389,7 @@ impl Claim<'_> {
         let job_exists = || {
             !is_same_place(&mark.job_file, &self.place.job_file)
                 && mark.job_file.exists()
-                && JobFile::read(&mark.job_file)
-                    .map_or(true, |file| file.job.head.name == mark.job)
+                && JobFile::read(&mark.job_file).map_or(true, |file| file.job.head.name == mark.job)
         };
         if mark.unfinished {
             Some(TakenBecause::Unfinished)

@@ -279,10 +279,7 @@ fn text_of(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// Reads a file; `None` where there is none, or where a process that was killed left it empty.
-fn read<T: DeserializeOwned>(
-    path: &Path,
-    format: impl Fn(&T) -> u32,
-) -> Result<Option<T>, Error> {
+fn read<T: DeserializeOwned>(path: &Path, format: impl Fn(&T) -> u32) -> Result<Option<T>, Error> {
     let wrong = |source| Error::StateFile {
         path: path.to_path_buf(),
         source,
@@ -337,7 +334,10 @@ fn relative_to(folder: &Path, path: &Path) -> PathBuf {
         .zip(path.components())
         .take_while(|(a, b)| a == b)
         .count();
-    let up = folder.components().skip(shared).map(|_| Component::ParentDir);
+    let up = folder
+        .components()
+        .skip(shared)
+        .map(|_| Component::ParentDir);
     up.chain(path.components().skip(shared)).collect()
 }
 
@@ -404,6 +404,9 @@ mod tests {
         let text = r#"{"format": 2, "id": "a", "created_at": "2026-11-30T00:00:00Z"}"#;
         std::fs::write(folder.path().join("state.json"), text).unwrap();
         let refused = StateRecord::read(folder.path());
-        assert!(matches!(refused, Err(Error::StateFile { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Error::StateFile { .. })),
+            "{refused:?}"
+        );
     }
 }

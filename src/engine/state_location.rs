@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::job::JobFile;
+use crate::journal::{self, RunDir};
 use crate::ledger;
 use crate::source::{Unsupported, without_credentials};
 
@@ -52,6 +53,25 @@ impl StateLocation {
         let is_state = state.join(ledger::FILE).is_file()
             || StateRecord::read(&state).is_ok_and(|record| record.is_some());
         is_state.then_some(StateLocation(state))
+    }
+
+    /// The state that a target belongs to: that of a job for its file, that of a run for its folder,
+    /// else that of the working directory.
+    ///
+    /// # Errors
+    /// [`Error::Job`] where a job file cannot be read.
+    pub fn of_target(target: &Path) -> Result<StateLocation, Error> {
+        if target.is_file() {
+            return Ok(StateLocation::of_job(&JobFile::read(target)?));
+        }
+        let planned = || {
+            let (_, plan, _) = RunDir::open(target).ok()?;
+            plan.state.map(StateLocation)
+        };
+        let of_run = StateLocation::holding(target).filter(|_| journal::is_run(target));
+        Ok(of_run
+            .or_else(planned)
+            .unwrap_or_else(StateLocation::of_working_directory))
     }
 
     /// The directory.
@@ -115,7 +135,11 @@ mod tests {
             ("./job.toml", "", ".rowmill"),
             ("jobs/job.toml", "", "jobs/.rowmill"),
             ("/jobs/job.toml", "", "/jobs/.rowmill"),
-            ("jobs/job.toml", "[state]\npath = \"../kept\"", "jobs/../kept"),
+            (
+                "jobs/job.toml",
+                "[state]\npath = \"../kept\"",
+                "jobs/../kept",
+            ),
             ("jobs/job.toml", "[state]\npath = \"/kept\"", "/kept"),
             ("jobs/job.toml", "[state]\npath = \"s3://b/k\"", "s3://b/k"),
         ] {

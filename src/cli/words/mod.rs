@@ -12,4 +12,5 @@ pub(crate) mod provider;
 pub(crate) mod request;
 pub(crate) mod run;
 pub(crate) mod source;
+pub(crate) mod state;
 pub(crate) mod template;

@@ -52,7 +52,10 @@ impl Run {
             return Ok(());
         }
         let output = self.output_path();
-        let wrote = self.state().export().and_then(|(export, _)| export.path.clone());
+        let wrote = self
+            .state()
+            .export()
+            .and_then(|(export, _)| export.path.clone());
         let has_written = wrote.is_some_and(|path: PathBuf| path == output);
         // What cannot be read is replaced by whoever writes the output.
         let old = OutputMark::read(&output).ok().flatten();

@@ -685,11 +685,7 @@ fn changed_files<'f>(
     let gone = planned
         .iter()
         .filter(|old| !now.iter().any(|new| is_same_file(old, new)));
-    let is_known = |new: &HashedFile| {
-        planned
-            .iter()
-            .any(|old| is_same_path(&old.path, &new.path))
-    };
+    let is_known = |new: &HashedFile| planned.iter().any(|old| is_same_path(&old.path, &new.path));
     let new = now.iter().filter(move |file| !is_known(file));
     gone.chain(new).map(|file| file.path.as_path())
 }
