@@ -327,13 +327,10 @@ impl Engine {
         mark: OutputMark,
         take_over: bool,
     ) -> Result<(), Error> {
-        let Some(run) = mark.run.filter(|run| claim.run != Some(run)) else {
+        let Some(run) = mark.run.filter(|run| !claim.has_run(run)) else {
             return Ok(());
         };
         let place = claim.place;
-        if journal::is_run(&place.state.join(claim.job).join(&run)) {
-            return Ok(());
-        }
         let ledger = Ledger::open_if_there(&place.ledger, self.ledger_patience)?;
         let entries = ledger.map_or(Ok(Vec::new()), |ledger| ledger.of_run(&run))?;
         if !entries.is_empty() {
@@ -377,10 +374,20 @@ impl Engine {
 }
 
 impl Claim<'_> {
-    /// Whether the mark is that of the same job in the same state.
+    /// Whether the mark is that of the same job in the same state: by its id, or by the run that it
+    /// has, since runs can be moved from one state to another. A copy of a state that still exists
+    /// is another state.
     fn is_of(&self, mark: &OutputMark) -> bool {
+        let is_it = || self.state_id.as_ref() == Some(&mark.state_id);
+        let has_its_run = || mark.run.as_ref().is_some_and(|run| self.has_run(run));
         let is_copied = || !is_same_place(&mark.state, &self.place.state) && mark.has_state();
-        mark.job == self.job && self.state_id.as_ref() == Some(&mark.state_id) && !is_copied()
+        mark.job == self.job && (is_it() || has_its_run()) && !is_copied()
+    }
+
+    /// Whether a run is the one that is resumed, or lies in the state.
+    fn has_run(&self, run: &str) -> bool {
+        let folder = self.place.state.join(self.job).join(run);
+        self.run == Some(run) || journal::is_run(&folder)
     }
 
     /// Why the output of another state or job may not be taken over.

@@ -31,6 +31,7 @@ mod golden_answers;
 mod golden_requests;
 mod in_process;
 mod init;
+mod job_state;
 mod media;
 mod messages;
 mod model;
