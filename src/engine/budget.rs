@@ -122,6 +122,7 @@ impl RunBudget {
             true => StateRecord::ensure(&place.state, now)?,
             false => place.record_ledger(LedgerStanding::Complete, now)?,
         };
+        place.record_job_file()?;
         let max_cost = context.max_cost.or(plan.max_cost);
         Ok(RunBudget {
             ledger,

@@ -113,7 +113,7 @@ pub(super) fn write_off(
 }
 
 /// Whether it is an id that rowmill gave, such as `20261123-031500-abcd`.
-fn is_run_id(name: &str) -> bool {
+pub(super) fn is_run_id(name: &str) -> bool {
     let parts: Vec<&str> = name.split('-').collect();
     let is_number =
         |part: &str, length| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit());

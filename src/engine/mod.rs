@@ -271,7 +271,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The state directory cannot be created, or cannot be written.
-    #[error("cannot keep the state of the job in `{}`", .state.display())]
+    #[error("the state directory `{}` cannot be written", .state.display())]
     StateNotWritable {
         /// The directory.
         state: PathBuf,

@@ -111,6 +111,18 @@ impl RunPlace {
         Ok(record)
     }
 
+    /// Records the job file of the run, where its job's folder does not name one yet.
+    ///
+    /// # Errors
+    /// [`Error::StateFile`], [`Error::File`].
+    pub(super) fn record_job_file(&self) -> Result<(), Error> {
+        let folder = self.state.join(&self.job);
+        if folder.is_dir() && JobRecord::read(&folder)?.is_none() {
+            JobRecord::new(&self.state, &self.job_file).write(&folder)?;
+        }
+        Ok(())
+    }
+
     fn standing_in(&self, record: &StateRecord) -> Option<LedgerStanding> {
         let Some(path) = &self.shared else {
             return record.ledger;

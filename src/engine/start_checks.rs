@@ -7,10 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::job::JobFile;
-use crate::journal::{self, Owner};
+use crate::journal::{self, Journal, Owner, RunDir};
 use crate::ledger::Ledger;
 
 use super::kept_job::absolute;
+use super::leftovers::is_run_id;
 use super::notice::Notice;
 use super::run_place::RunPlace;
 use super::setup::Engine;
@@ -278,21 +279,10 @@ impl Engine {
     fn check_clock(&self, job: &str) -> Result<(), Error> {
         let now = self.clock.now();
         let latest = now.saturating_add(MAX_AHEAD).unwrap_or(Timestamp::MAX);
-        let runs = journal::runs_of(self.state.path(), job)?;
-        let Some(newest) = runs.into_iter().find(|run| run.problem.is_none()) else {
-            return Ok(());
-        };
-        let at = newest
-            .last_event_at
-            .map_or(newest.created_at, |at| at.max(newest.created_at));
-        if at <= latest {
-            return Ok(());
+        match newest_run(&self.state.of_job_named(job)) {
+            Some((run, at)) if at > latest => Err(Error::ClockBehind { now, at, run }),
+            _ => Ok(()),
         }
-        Err(Error::ClockBehind {
-            now,
-            at,
-            run: newest.path,
-        })
     }
 
     fn check_output(&self, claim: &Claim<'_>, take_over: bool) -> Result<(), Error> {
@@ -371,6 +361,20 @@ impl Engine {
         }
         .write(claim.output)
     }
+}
+
+/// The newest run in a folder of runs by its id, which begins with the time, and when something was
+/// recorded of it last. Only that one is read: there may be a run for each night.
+fn newest_run(runs: &Path) -> Option<(PathBuf, Timestamp)> {
+    let names = std::fs::read_dir(runs).ok()?.flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let newest = runs.join(names.filter(|name| is_run_id(name)).max()?);
+    let (dir, plan, _) = RunDir::open(&newest).ok()?;
+    let journal = Journal::read(&dir.journal(), &plan).ok()?;
+    Some((
+        newest,
+        journal.state.last_event_at().unwrap_or(plan.created_at),
+    ))
 }
 
 impl Claim<'_> {

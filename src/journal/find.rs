@@ -19,8 +19,6 @@ pub struct RunSummary {
     pub path: PathBuf,
     /// When it was planned; where the plan cannot be read, when its folder was changed last.
     pub created_at: Timestamp,
-    /// When something was recorded of it last, if that can be read.
-    pub last_event_at: Option<Timestamp>,
     /// Whether its batches go to the simulator in the process itself; `None` if its plan cannot be
     /// read, which may hide either.
     pub in_process: Option<bool>,
@@ -146,7 +144,6 @@ fn unread(path: PathBuf) -> RunSummary {
     RunSummary {
         created_at: changed(&path).unwrap_or(Timestamp::UNIX_EPOCH),
         path,
-        last_event_at: None,
         in_process: None,
         stage: None,
         finished: false,
@@ -162,7 +159,6 @@ fn summary(path: PathBuf) -> RunSummary {
     }
     match plan.and_then(|(run, plan)| state_of(&run, &plan)) {
         Ok((state, is_told)) => {
-            summary.last_event_at = state.last_event_at();
             (summary.stage, summary.finished) =
                 (Some(state.stage()), state.is_finished() && is_told)
         }

@@ -75,8 +75,7 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
         }
         Error::ClockBehind { run, .. } => format!(
             "set the clock of this machine; if it is right now, and was wrong when that run was \
-             at work, finish the run with `rowmill collect {0}`, then move its folder out of the \
-             state",
+             at work, `rowmill run {0}` resumes the run by its folder, and the job can start again",
             quoted(run)
         ),
         Error::LedgerLost { state, .. } => format!(
