@@ -43,7 +43,7 @@ pub use batch_sizes::near_equal;
 pub use body::SpooledBody;
 pub use envelope::{BatchRules, Envelope};
 pub use packer::{Packer, Placement};
-pub use reader::{SpoolReader, estimates, sent_ids, verify};
+pub use reader::{SpoolReader, estimates, no_request_reasons, sent_ids, verify};
 pub use rows::{SpoolRows, SpoolRowsBuilder};
 pub use spool::{SpoolWriter, SpooledBatch, summary_of};
 

@@ -150,6 +150,18 @@ pub fn sent_ids(
     }))
 }
 
+/// Why rows of a spool file have no request, in run order, an array a row group: null where a row
+/// has one. Nothing else of the rows is read.
+///
+/// # Errors
+/// As [`SpoolReader::open`]; the iterator yields what goes wrong while reading.
+pub fn no_request_reasons(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<StringArray, Error>> + use<>, Error> {
+    let groups = RowGroups::open(path, Some(&[UNSENT]))?;
+    Ok(groups.map(|batch| Ok(batch?.column(0).as_string().clone())))
+}
+
 /// The estimates of a batch's requests, in run order, an array a row group: null where a request
 /// has none. `None` where the file is of a version that kept none. Nothing else of the rows is
 /// read.

@@ -213,18 +213,20 @@ impl SpoolRowsBuilder {
         }
     }
 
-    /// Adds a row that is not sent, with the reason as text.
+    /// Adds a row that is not sent, with the reason as text; it may have a request all the same,
+    /// which was answered before.
     pub fn push_unsent(
         &mut self,
         row_index: u64,
         key: &str,
         custom_id: Option<&str>,
+        request_hash: Option<&str>,
         reason: &str,
     ) {
         self.row_index.append_value(row_index);
         self.key.append_value(key);
         self.custom_id.append_option(custom_id);
-        self.request_hash.append_null();
+        self.request_hash.append_option(request_hash);
         self.fragment.append_null();
         self.unsent.append_value(reason);
         self.tag.append_option(self.next_tag.take());

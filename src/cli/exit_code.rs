@@ -162,6 +162,9 @@ fn needs_a_change(error: &Error) -> bool {
         | Error::LedgerLost { .. }
         | Error::AlteredResults { .. }
         | Error::MissingResults { .. }
+        | Error::CannotContinue(_)
+        | Error::Reuse { .. }
+        | Error::EarlierOutputAltered { .. }
         | Error::OutputIsInput { .. }
         | Error::OtherOrigin { .. }
         | Error::OtherProvider { .. }

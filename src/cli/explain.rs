@@ -246,6 +246,9 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
         Error::LedgerLost { .. } => "ledger_lost",
         Error::AlteredResults { .. } => "results_altered",
         Error::MissingResults { .. } => "results_missing",
+        Error::CannotContinue(_) => "output_cannot_be_continued",
+        Error::Reuse { .. } => "earlier_output",
+        Error::EarlierOutputAltered { .. } => "earlier_output_altered",
         Error::OutputIsInput { .. } => "output_is_input",
         Error::OtherOrigin { .. } | Error::OtherProvider { .. } | Error::UnknownProvider { .. } => {
             "other_provider"
@@ -308,6 +311,14 @@ fn describe(error: &Error, sent: &Sent) -> Explanation {
                 ..Explanation::default()
             }
         }
+        Error::CannotContinue(found) => Explanation {
+            causes: vec![words::reuse::cannot_continue(&found.why)],
+            ..plain(error)
+        },
+        Error::Reuse { why, .. } => Explanation {
+            causes: vec![words::reuse::not_reused(why)],
+            ..plain(error)
+        },
         Error::Changed { what, .. } => {
             let what = what.iter().map(words::engine::job_change);
             Explanation {
@@ -694,6 +705,13 @@ fn hint(error: &Error) -> Option<String> {
             "restore the file from a copy; its contents were paid for, and nothing was sent or \
              written now"
                 .to_owned()
+        }
+        Error::CannotContinue(error) => words::reuse::ways_out(error),
+        Error::Reuse { .. } => {
+            "remove it from `request.reuse`, or `--no-reuse` sends all rows".to_owned()
+        }
+        Error::EarlierOutputAltered { .. } => {
+            "restore the file from a copy; nothing was written now".to_owned()
         }
         Error::OutputIsInput { .. } => "write the output to another path with `output.path`; if \
                                         it is the output of an earlier run, exclude it from \

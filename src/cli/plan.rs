@@ -97,7 +97,9 @@ pub(crate) fn warnings(
 
 /// The rows of a plan: sent, filtered out, set aside.
 pub(crate) fn rows_lines(outline: &PlanReport, source: &SourceSpec) -> Vec<String> {
-    let skipped = outline.rows_read - outline.rows;
+    let found = outline.incremental.as_ref();
+    let left_out = found.map_or(0, |found| found.classes.skipped);
+    let skipped = outline.rows_read - outline.rows - left_out;
     let sent = count(outline.requests);
     // Rows after the limit are not read.
     let mut lines = vec![if source.limit == Some(outline.rows) {
@@ -119,6 +121,13 @@ pub(crate) fn rows_lines(outline: &PlanReport, source: &SourceSpec) -> Vec<Strin
             count(skipped)
         ));
     }
+    lines.extend(
+        found
+            .map(words::reuse::incremental)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|line| format!("           {line}")),
+    );
     for (reason, rows) in &outline.unsent {
         lines.push(format!(
             "           {} not sent: {}",

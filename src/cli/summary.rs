@@ -88,6 +88,18 @@ fn tell(run: &RunReport, summary: &ExportSummary, screen: &Screen) {
         rows => format!(" ({} with an empty answer)", count(rows)),
     };
     screen.say(format!("rows       {}{empty}", by_status(summary)));
+    if summary.reused > 0 {
+        screen.say(format!(
+            "reused     {} with an answer that was paid for before, or shared",
+            plural(summary.reused, "row", "rows")
+        ));
+    }
+    if summary.kept.rows > 0 {
+        screen.say(format!(
+            "kept       {} of the existing output",
+            plural(summary.kept.rows, "row", "rows")
+        ));
+    }
     let usage = summary.totals.usage();
     let tokens = |n: Option<u64>| count(n.unwrap_or(0));
     let mut words = format!("tokens     {} in", tokens(usage.input_tokens));
@@ -262,6 +274,9 @@ fn tell_set_aside(run: &RunReport, aside: &SetAside, screen: &Screen) {
                 plural(theirs, "row", "rows"),
                 count(ours)
             )
+        }
+        WorseOutput::Changed => {
+            "it changed after this run was planned, and rows of it would be lost".to_owned()
         }
         WorseOutput::Unfinished => {
             "this run did not finish, and the existing output may be better".to_owned()

@@ -1,6 +1,7 @@
 //! Rendered rows → batches, in row order, and their spool files where there is a spool.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,8 @@ use crate::estimate::Estimator;
 use crate::estimate::rows::BatchStatistics;
 use crate::estimate::sample::CalibrationSampler;
 use crate::estimate::warm_up::WarmUpDecision;
+use crate::request::RequestHash;
+use crate::request::custom_id::CustomId;
 use crate::request::duplicates::DuplicateFinder;
 use crate::request::keys::OnDuplicate;
 
@@ -19,6 +22,7 @@ use super::plan::{Planner, warms_up};
 use super::plan_report::{PlanReport, PlannedBatch};
 use super::rebalance::{BatchTail, respool};
 use super::render::{RenderedRow, RenderedRows, UnsentReason};
+use super::reuse::{FileUses, RowClasses, SharedAnswer};
 use super::row_warnings::RowWarnings;
 use super::warm_up::WarmUpBatches;
 
@@ -44,6 +48,11 @@ pub(super) struct BatchMaker<'a> {
     builder: SpoolRowsBuilder,
     finder: Option<DuplicateFinder>,
     unsent: BTreeMap<String, u64>,
+    /// What the rows are, beside earlier outputs, and from which they take answers.
+    classes: RowClasses,
+    uses: FileUses,
+    /// The first row of each request that was packed, where identical ones are sent once.
+    first_rows: Option<HashMap<RequestHash, u64>>,
     rows: u64,
     faults: Faults,
     row_warnings: RowWarnings,
@@ -81,6 +90,9 @@ impl<'a> BatchMaker<'a> {
             open: PlannedBatch::default(),
             builder: SpoolRowsBuilder::default(),
             unsent: BTreeMap::new(),
+            classes: RowClasses::default(),
+            uses: FileUses::default(),
+            first_rows: planner.file.job.request.dedupe.then(HashMap::new),
             rows: 0,
             faults: Faults::default(),
             row_warnings: RowWarnings::default(),
@@ -124,18 +136,27 @@ impl<'a> BatchMaker<'a> {
                     .push(hash, rendered.row_index[row])
                     .map_err(|e| self.planner.no_scratch(e))?;
             }
-            let placement = self.place(line);
+            let same = self.first_row_of(rendered.row_index[row], line);
+            let placement = if same.is_some() {
+                Placement::Here
+            } else {
+                self.place(line)
+            };
             if placement == Placement::Next {
                 self.write(&rendered, begun, row)?;
                 self.close()?;
                 begun = row;
             }
-            self.push(&rendered, row, line, placement);
+            match same {
+                Some(first) => self.share(rendered.row_index[row], line, first),
+                None => self.push(&rendered, row, line, placement),
+            }
         }
         self.write(&rendered, begun, rendered.lines.len())?;
         self.rows += rendered.lines.len() as u64;
         self.faults.absorb(rendered.faults);
         self.row_warnings.absorb(rendered.row_warnings);
+        self.classes.absorb(&rendered.classes);
         if self.planner.observer.is_stopping() {
             return Err(Error::Interrupted);
         }
@@ -147,6 +168,46 @@ impl<'a> BatchMaker<'a> {
             of: self.planner.compiled.source.rows_hint(),
         });
         Ok(())
+    }
+
+    /// The row that sends an identical request, where requests are sent once and an earlier row
+    /// does.
+    fn first_row_of(&mut self, index: u64, line: &RenderedRow) -> Option<u64> {
+        let request = line.request.as_ref().ok()?;
+        match self.first_rows.as_mut()?.entry(request.hash) {
+            Entry::Occupied(first) => Some(*first.get()),
+            Entry::Vacant(entry) => {
+                entry.insert(index);
+                None
+            }
+        }
+    }
+
+    /// Adds a row that shares the answer of an earlier one.
+    fn share(&mut self, index: u64, line: &RenderedRow, first: u64) {
+        self.open.rows += 1;
+        self.classes.duplicates += 1;
+        let hash = line.request.as_ref().ok().map(|request| request.hash);
+        self.without_request(index, line, hash, &SharedAnswer(first).to_string());
+    }
+
+    /// Adds a row that has no request of its own to the open batch.
+    fn without_request(
+        &mut self,
+        index: u64,
+        line: &RenderedRow,
+        hash: Option<RequestHash>,
+        reason: &str,
+    ) {
+        self.tail.push_unsent();
+        self.builder.tag_next(line.tag.as_deref());
+        self.builder.push_unsent(
+            index,
+            &line.key,
+            line.custom_id.as_ref().map(CustomId::as_str),
+            hash.map(|hash| hash.to_string()).as_deref(),
+            reason,
+        );
     }
 
     /// Where a row goes; a row without a request stays with the open batch.
@@ -168,6 +229,10 @@ impl<'a> BatchMaker<'a> {
     ) {
         let index = rendered.row_index[row];
         self.open.rows += 1;
+        if let Some((place, hash)) = line.answer {
+            self.uses.note(place);
+            return self.without_request(index, line, Some(hash), &place.to_string());
+        }
         self.builder.tag_next(line.tag.as_deref());
         match &line.request {
             Ok(request) if placement != Placement::TooLarge => {
@@ -201,26 +266,21 @@ impl<'a> BatchMaker<'a> {
                 );
                 self.set_aside(
                     index,
-                    &line.key,
+                    line,
                     &UnsentReason {
                         kind: "too_large",
                         reason,
                     },
                 );
             }
-            Err(unsent) => self.set_aside(index, &line.key, unsent),
+            Err(unsent) => self.set_aside(index, line, unsent),
         }
     }
 
-    fn set_aside(&mut self, index: u64, key: &str, unsent: &UnsentReason) {
+    fn set_aside(&mut self, index: u64, line: &RenderedRow, unsent: &UnsentReason) {
         *self.unsent.entry(unsent.kind.to_owned()).or_default() += 1;
-        self.tail.push_unsent();
-        self.builder.push_unsent(
-            index,
-            key,
-            None,
-            &format!("{}: {}", unsent.kind, unsent.reason),
-        );
+        let reason = format!("{}: {}", unsent.kind, unsent.reason);
+        self.without_request(index, line, None, &reason);
     }
 
     /// Writes the rows pushed so far, which are rows `from..to` of the rendered ones.
@@ -335,7 +395,10 @@ impl<'a> BatchMaker<'a> {
         let requests = sizes.iter().map(|&size| u64::from(size)).sum();
         let cache = self.warm_up.decide(requests, requests > 1);
         let conditions = self.planner.compiled.requests.conditions();
+        let incremental = self.planner.reuse.map(|reuse| reuse.report(self.classes));
         let outline = PlanReport {
+            incremental: incremental.filter(|found| !found.is_empty()),
+            uses: self.uses,
             warnings: self
                 .row_warnings
                 .warnings(conditions, &self.planner.window(self.estimator)),

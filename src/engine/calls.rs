@@ -1,6 +1,7 @@
 //! The calls of [`Engine`]: from a job to its output, and everything between that a scheduler
 //! needs.
 
+use std::ops::Not as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::journal::{self, AbandonReason, Plan, RunNote, Stage};
 
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
-use super::context::Until;
+use super::context::{RunOutcome, Until};
 use super::finished::Finished;
 use super::notice::Notice;
 use super::options::{
@@ -19,6 +20,7 @@ use super::options::{
 use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
 use super::report::{CancelReport, PlanResult, RunReport};
+use super::reuse::ReuseRules;
 use super::setup::Engine;
 use super::start::{NewPlan, Started};
 use super::view::{self, RunView};
@@ -106,13 +108,37 @@ impl Engine {
     ) -> Result<PlanReport, Error> {
         let observer = &self.step_observer();
         let state = self.state.path();
-        let calibrate = options.calibrate;
-        let inputs = PlanInputs::new(file, compiled, state, simulated, calibrate, observer);
+        let rules = ReuseRules {
+            file,
+            compiled,
+            in_process: options.simulate,
+            simulated: self.is_simulated(options.simulate, connection),
+            narrowed: options.rows.narrows(),
+            sends_all: false,
+        };
+        let inputs = PlanInputs::new(&rules, simulated, state, options.calibrate, observer)?;
         if let Some(spec) = options.sample {
             return inputs.plan_by_sample(file, compiled, self.format(), spec, observer);
         }
         let counted_by = connection.map(|connection| (connection, self.clock.as_ref()));
         inputs.plan(file, compiled, self.format(), counted_by, observer)
+    }
+
+    /// Whether a run would be simulated; `None` where that shows only when the provider is called.
+    fn is_simulated(&self, in_process: bool, connection: Option<&Connection>) -> Option<bool> {
+        match (in_process, connection) {
+            (true, _) => Some(true),
+            (false, Some(connection)) => Some(connection.is_simulated()),
+            // Only a server on this machine is reached without encryption.
+            (false, None) => {
+                let is_local = |origin: String| origin.starts_with("http://");
+                self.provider
+                    .origin()
+                    .is_ok_and(is_local)
+                    .not()
+                    .then_some(false)
+            }
+        }
     }
 
     /// Takes a job to its output: plans it, submits, watches, collects and exports; resumes an
@@ -140,10 +166,23 @@ impl Engine {
         options: &RunOptions,
         until: Until,
     ) -> Result<RunReport, Error> {
-        let (mut run, connection) = match self.start(target, options)? {
+        let started = match self.start(target, options)? {
+            Started::FinishFirst(opened) => {
+                let earlier = self.finish_first(*opened, until, options)?;
+                if earlier.outcome != RunOutcome::Complete {
+                    return Ok(earlier);
+                }
+                self.start(target, options)?
+            }
+            started => started,
+        };
+        let (mut run, connection) = match started {
             Started::Ready(opened) => *opened,
             Started::NothingToDo(finished) => {
                 return self.nothing_to_do(&finished, until, options.replace_output);
+            }
+            Started::FinishFirst(_) => {
+                return Err(Error::Bug("a finished run is still unfinished".to_owned()));
             }
         };
         if options.resubmit_uncertain && run.resubmit_doubtful() == 0 {
@@ -155,6 +194,24 @@ impl Engine {
         if options.replace_output {
             run.replace_output();
         }
+        let deadline = options.deadline.map(|deadline| self.after(deadline));
+        self.finish(&mut run, &connection, until, deadline)
+    }
+
+    /// Finishes a run of the job as it was, as far as a call goes that may wait, or may not.
+    fn finish_first(
+        &self,
+        (mut run, connection): (Run, Connection),
+        until: Until,
+        options: &RunOptions,
+    ) -> Result<RunReport, Error> {
+        if options.ignore_canary {
+            run.ignore_canary();
+        }
+        let until = match until {
+            Until::Sent => Until::PolledOnce,
+            until => until,
+        };
         let deadline = options.deadline.map(|deadline| self.after(deadline));
         self.finish(&mut run, &connection, until, deadline)
     }

@@ -25,6 +25,7 @@ use super::learn::{self, RunObserver};
 use super::notice::{Notice, Observer};
 use super::previous_output::{self};
 use super::retry::{Lengths, RetryPolicy};
+use super::reuse::{ExistingAnswers, KeptCounts, KeptRows, write_kept};
 use super::{Error, Run};
 
 /// Why a row was not sent whose batch the budget held back.
@@ -75,8 +76,15 @@ pub(super) fn export(
         left_out: 0,
         comparison: None,
         failures: Failures::default(),
+        reused: 0,
+        kept: KeptCounts::default(),
         set_aside: None,
     };
+    let mut existing = ExistingAnswers::open(run, answer.as_ref())?;
+    let keeps_first = run.reuse().filter(|plan| plan.kept == KeptRows::All);
+    if let Some(plan) = keeps_first {
+        summary.kept = write_kept(run, plan, &spec.prefix, &schema, &mut writer)?;
+    }
     let mut retriable = Vec::new();
     let retries = Retries {
         policy,
@@ -93,6 +101,7 @@ pub(super) fn export(
         let rows = planned.export(
             &schema,
             &retries,
+            &mut existing,
             &mut writer,
             &mut summary,
             &mut observer,
@@ -106,6 +115,9 @@ pub(super) fn export(
     let wanted: u64 = retriable.iter().map(|(_, rows)| rows).sum();
     if wanted >= u64::from(run.format().rules().min_requests.max(1)) {
         return Ok(Export::Retriable(retriable));
+    }
+    if let Some(plan) = run.reuse().filter(|plan| plan.kept != KeptRows::All) {
+        summary.kept = write_kept(run, plan, &spec.prefix, &schema, &mut writer)?;
     }
     if summary.totals.rows != run.plan().rows() {
         return Err(Error::Bug(format!(
@@ -148,7 +160,7 @@ pub(super) fn export(
         now,
         Event::Exported {
             path: written.path,
-            rows: written.rows,
+            rows: summary.totals.rows,
             by_status: summary.totals.statuses.clone(),
         },
     )?;
@@ -185,6 +197,7 @@ impl BatchJoin<'_> {
         &self,
         schema: &OutputSchema,
         retries: &Retries<'_>,
+        existing: &mut ExistingAnswers<'_>,
         writer: &mut OutputWriter,
         summary: &mut ExportSummary,
         observer: &mut RunObserver,
@@ -216,13 +229,27 @@ impl BatchJoin<'_> {
                     .unsent
                     .is_some_and(|reason| reason.starts_with("duplicate_key:"));
                 summary.left_out += u64::from(is_left_out);
-                let joined = joiner.row(request)?;
-                let has_room = retries.lengths.has_room(&joined);
-                if joined.status != Status::Succeeded && !is_left_out {
-                    summary.failures.push(&rows, row, &joined, has_room);
-                }
-                retriable += u64::from(has_room && retries.policy.wants(&joined));
-                observed.push(row, &joined);
+                let joined = match existing.row(request)? {
+                    Some(joined) => {
+                        summary.totals.add_paid_before(&joined);
+                        summary.reused += 1;
+                        if joined.status != Status::Succeeded {
+                            summary.failures.push(&rows, row, &joined, true);
+                        }
+                        joined
+                    }
+                    None => {
+                        let joined = joiner.row(request)?;
+                        existing.keep(rows.row_index.value(row), &joined)?;
+                        let has_room = retries.lengths.has_room(&joined);
+                        if joined.status != Status::Succeeded && !is_left_out {
+                            summary.failures.push(&rows, row, &joined, has_room);
+                        }
+                        retriable += u64::from(has_room && retries.policy.wants(&joined));
+                        observed.push(row, &joined);
+                        joined
+                    }
+                };
                 builders.append(&joined);
                 if builders.is_full() || row + 1 == rows.len() {
                     writer.write(&builders.finish(&rows.columns.slice(from, row + 1 - from))?)?;

@@ -19,7 +19,7 @@ use super::run_place::RunPlace;
 /// Marks the name of an output whose answers are simulated.
 pub(super) const SIMULATED: &str = "simulated";
 /// Marks the name of an output of some of the job's rows only.
-const TRIAL: &str = "trial";
+pub(super) const TRIAL: &str = "trial";
 
 /// Marks the name of an output that is less complete than the existing one.
 pub(super) const INCOMPLETE: &str = "incomplete";

@@ -10,6 +10,7 @@ use crate::outcome::Status;
 
 use super::failures::Failures;
 use super::previous_output::SetAside;
+use super::reuse::KeptCounts;
 
 /// The result of an export.
 #[derive(Debug, Clone, Serialize)]
@@ -26,6 +27,10 @@ pub struct ExportSummary {
     /// Rows that did not succeed, by what can be done about them; those left out on purpose are not
     /// among them.
     pub failures: Failures,
+    /// Rows whose answers were taken over: from an earlier output, or from an identical request.
+    pub reused: u64,
+    /// Rows of the existing output that stayed in it beside the run's.
+    pub kept: KeptCounts,
     /// Why the output is not in its place, where something better exists there.
     pub set_aside: Option<SetAside>,
 }

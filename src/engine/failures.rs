@@ -13,7 +13,7 @@ use crate::outcome::details::Wanted;
 
 use super::batch_join::{BatchJoin, request_row};
 use super::retry::{Lengths, RetryPolicy};
-use super::{Error, Run};
+use super::{Error, Run, reuse};
 
 /// Rows that did not succeed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -105,7 +105,11 @@ impl Failures {
             for rows in SpoolReader::open_without_fragments(&run.spool_path(planned.number))? {
                 let rows = rows?;
                 for row in 0..rows.len() {
-                    let joined = joiner.row(request_row(&rows, row))?;
+                    let request = request_row(&rows, row);
+                    if request.unsent.is_some_and(reuse::is_answered_elsewhere) {
+                        continue;
+                    }
+                    let joined = joiner.row(request)?;
                     if joined.status != Status::Succeeded {
                         failures.push(&rows, row, &joined, lengths.has_room(&joined));
                     }

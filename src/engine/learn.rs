@@ -81,6 +81,9 @@ fn read(path: &Path, job: &str, simulated: bool) -> (Option<Learned>, Option<War
 fn shape(request: &crate::request::RequestSpec, files: &[HashedFile]) -> String {
     let request = crate::request::RequestSpec {
         max_tokens: 0,
+        dedupe: false,
+        reuse: Vec::new(),
+        reuse_status: Vec::new(),
         ..request.clone()
     };
     let mut hasher = blake3::Hasher::new();

@@ -70,6 +70,7 @@ mod rescue;
 mod results_file;
 mod resume;
 mod retry;
+mod reuse;
 mod row_warnings;
 mod run;
 mod run_place;
@@ -117,6 +118,10 @@ pub use previous_output::{SetAside, WorseOutput};
 pub use provider_error::{Action, Kept, RunStanding};
 pub use rebuild::LedgerRebuilt;
 pub use report::{CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport};
+pub use reuse::{
+    CannotContinue, ContinueFault, Incremental, KeptCounts, NotReused, RequestChange, RowClass,
+    RowClasses,
+};
 pub use run::JobChange;
 pub(crate) use run::Run;
 pub use run_place::ledger_of;
@@ -347,6 +352,23 @@ pub enum Error {
     #[error("the results `{}` are missing", .path.display())]
     MissingResults {
         /// The file.
+        path: PathBuf,
+    },
+    /// The output cannot be continued.
+    #[error("cannot continue the output `{}`", .0.path.display())]
+    CannotContinue(Box<reuse::CannotContinue>),
+    /// An earlier output that answers are to be taken from cannot be used.
+    #[error("cannot take answers from `{}`", .path.display())]
+    Reuse {
+        /// The output.
+        path: PathBuf,
+        /// Why not.
+        why: reuse::NotReused,
+    },
+    /// A copy of an earlier output is not what it was when the run was planned.
+    #[error("`{}`, a copy of an earlier output, was altered", .path.display())]
+    EarlierOutputAltered {
+        /// The copy.
         path: PathBuf,
     },
     /// The output would replace a file the job is built from.

@@ -19,6 +19,7 @@ use super::fingerprint::{hash_of_job, hashed_files, source_files};
 use super::kept_job::{KeptJob, absolute};
 use super::plan::Planner;
 use super::plan_report::PlanReport;
+use super::reuse;
 
 /// A run that is about to be planned.
 pub(super) struct NewRun<'a> {
@@ -67,8 +68,18 @@ impl NewRun<'_> {
             return Err(Error::NotUploaded { files });
         }
         count(&planner, &mut outline)?;
+        let classes = outline.incremental.as_ref().map(|found| &found.classes);
+        let reuse = match (planner.reuse, classes) {
+            (Some(reuse), Some(classes)) => {
+                reuse::keep(reuse, &outline.uses, classes, planning.dir())?
+            }
+            _ => None,
+        };
         let head = self.compiled.requests.head();
-        let plan = self.describe(&outline, batches, limits, provider, head);
+        let mut plan = self.describe(&outline, batches, limits, provider, head);
+        plan.reuse = reuse.map(|reuse| {
+            serde_json::to_value(reuse).expect("a plan is plain data with string keys")
+        });
         planning.finish(plan, head)?;
         Ok(outline)
     }
@@ -120,6 +131,7 @@ impl NewRun<'_> {
             estimate: Some(outline.estimate.clone()),
             max_cost: self.max_cost,
             state: Some(absolute(self.state)),
+            reuse: None,
             home: PathBuf::new(),
         }
     }

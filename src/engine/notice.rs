@@ -14,6 +14,7 @@ use crate::ledger::Shortage;
 use crate::provider::{ApiError, BatchId, Counts};
 use crate::source::SourceSpec;
 
+use super::JobChange;
 use super::Warning;
 use super::output_change::OutputChange;
 use super::plan_report::PlanReport;
@@ -59,6 +60,13 @@ pub enum Notice<'a> {
         batch: u32,
         /// The provider's id of it.
         id: &'a BatchId,
+    },
+    /// The job has changed since an unfinished run of it was planned. That run is finished first.
+    FinishedFirst {
+        /// The unfinished run.
+        run: &'a Path,
+        /// What changed.
+        what: &'a [JobChange],
     },
     /// The run waits.
     Waiting {

@@ -32,6 +32,7 @@ use super::in_order::in_order;
 use super::notice::Observer;
 use super::plan_report::{PlanReport, SharedKeys};
 use super::render::Renderer;
+use super::reuse::Reuse;
 use super::row_warnings::ContextWindow;
 
 /// Makes the plan of a job.
@@ -52,6 +53,8 @@ pub(crate) struct Planner<'a> {
     pub history: RunHistory,
     /// A sample of rows for the provider to count, where one is wanted.
     pub sample: Option<SampleSpec>,
+    /// What earlier outputs hold, where they are looked into.
+    pub reuse: Option<&'a Reuse>,
     /// Where temporary files go.
     pub scratch: PathBuf,
     /// Receives progress.
@@ -205,6 +208,7 @@ impl Planner<'_> {
             repeated,
             skip_bad_rows: self.file.job.request.on_row_error == OnRowError::Skip,
             window: self.window(estimator),
+            reuse: self.reuse,
         }
     }
 

@@ -15,6 +15,7 @@ use super::connect::Connection;
 use super::notice::{Notice, Observer};
 use super::plan::{self, Planner};
 use super::plan_report::PlanReport;
+use super::reuse::{Reuse, ReuseRules};
 use super::{Error, calibrate, learn};
 
 /// Which rows are counted depends on the rows and on this.
@@ -25,18 +26,23 @@ const SEED: u64 = 1;
 pub(super) struct PlanInputs {
     history: RunHistory,
     sample: Option<SampleSpec>,
+    reuse: Option<Reuse>,
 }
 
 impl PlanInputs {
-    /// Reads what earlier runs of the job showed; `calibrate` is the number of rows to count.
+    /// Reads what earlier runs of the job showed, and what earlier outputs hold; `calibrate` is the
+    /// number of rows to count.
+    ///
+    /// # Errors
+    /// As [`ReuseRules::open`].
     pub(super) fn new(
-        file: &JobFile,
-        compiled: &CompiledJob,
-        state: &Path,
+        rules: &ReuseRules<'_>,
         simulated: bool,
+        state: &Path,
         calibrate: Option<u32>,
         observer: &dyn Observer,
-    ) -> PlanInputs {
+    ) -> Result<PlanInputs, Error> {
+        let (file, compiled) = (rules.file, rules.compiled);
         let (history, warning) = learn::known(state, file, compiled, simulated);
         if let Some(warning) = warning {
             observer.notice(Notice::Warning(&warning));
@@ -45,7 +51,11 @@ impl PlanInputs {
             rows: rows as usize,
             seed: SEED,
         });
-        PlanInputs { history, sample }
+        Ok(PlanInputs {
+            history,
+            sample,
+            reuse: Some(rules.open()?),
+        })
     }
 
     /// The dry run over all rows.
@@ -87,7 +97,7 @@ impl PlanInputs {
     }
 
     pub(super) fn planner<'a>(
-        &self,
+        &'a self,
         file: &'a JobFile,
         compiled: &'a CompiledJob,
         format: &'static dyn BatchFormat,
@@ -104,6 +114,7 @@ impl PlanInputs {
             threads: plan::threads(),
             history: self.history.clone(),
             sample: self.sample,
+            reuse: self.reuse.as_ref(),
             scratch,
             observer,
         }

@@ -13,6 +13,7 @@ use crate::source::SourceSpec;
 
 use super::Warning;
 use super::faults::Causes;
+use super::reuse::{FileUses, Incremental, RowClasses};
 
 /// What planning found.
 #[derive(Debug, Clone, Serialize)]
@@ -42,6 +43,12 @@ pub struct PlanReport {
     pub cache: CacheDecision,
     /// The estimate of its cost.
     pub estimate: Estimate,
+    /// What the rows are, compared with earlier outputs; `None` where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incremental: Option<Incremental>,
+    /// From which earlier outputs rows take answers.
+    #[serde(skip)]
+    pub(crate) uses: FileUses,
     /// What the figures rest on, where only some rows were rendered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampled: Option<Sampling>,
@@ -61,7 +68,13 @@ impl PlanReport {
         if self.requests > 0 {
             return None;
         }
+        let classes = self.incremental.as_ref().map(|found| &found.classes);
+        let answered = classes.map_or(0, RowClasses::all_reused);
+        let skipped = classes.map_or(0, |classes| classes.skipped);
         Some(match (source.limit, self.rows_read) {
+            _ if answered + skipped > 0 => NoRequests::NothingNew {
+                rows: answered + skipped,
+            },
             _ if self.rows > 0 => NoRequests::AllSetAside { rows: self.rows },
             (Some(0), _) => NoRequests::LimitIsZero,
             (_, 0) => NoRequests::EmptySource,
@@ -78,6 +91,11 @@ pub enum NoRequests {
     /// Every row is set aside.
     AllSetAside {
         /// Rows of the run.
+        rows: u64,
+    },
+    /// Earlier outputs have the answers of the rows.
+    NothingNew {
+        /// Rows that they have.
         rows: u64,
     },
     /// `source.limit` is 0.

@@ -23,12 +23,13 @@ use serde::Serialize;
 
 use crate::journal;
 use crate::outcome::Status;
-use crate::output::{self, OutputSpec};
+use crate::output::{self, OutputMode, OutputSpec};
 use crate::source::{self, Paths, Source, SourceSpec};
 
 use super::Run;
 use super::export_options::{INCOMPLETE, SIMULATED};
 use super::export_summary::ExportSummary;
+use super::reuse::hash_of;
 
 /// An output that was written beside its place, because something better exists there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +53,8 @@ pub enum WorseOutput {
         /// Rows that succeeded in the existing one.
         theirs: u64,
     },
+    /// The run continues the output as it was when it was planned, and it has changed since.
+    Changed,
     /// The run was canceled, or not all of it was sent, and the existing file is not known to be
     /// less complete.
     Unfinished,
@@ -64,8 +67,18 @@ pub(super) fn place(
     path: &Path,
     spec: &OutputSpec,
 ) -> (PathBuf, Option<SetAside>) {
-    let is_free = run.replaces_output() || !path.exists() || is_own(run, path);
-    match (!is_free).then(|| less(run, summary, path, spec)).flatten() {
+    let is_free = run.replaces_output() || is_own(run, path);
+    let worse = || {
+        if is_not_the_base(run, path) {
+            return Some(WorseOutput::Changed);
+        }
+        if path.exists() {
+            less(run, summary, path, spec)
+        } else {
+            None
+        }
+    };
+    match (!is_free).then(worse).flatten() {
         None => (path.to_path_buf(), None),
         Some(why) => {
             let word = if why == WorseOutput::Simulated {
@@ -82,6 +95,34 @@ pub(super) fn place(
             )
         }
     }
+}
+
+/// Whether a run continues an output, and another one exists there by now: its rows would be lost.
+fn is_not_the_base(run: &Run, path: &Path) -> bool {
+    let Some(plan) = run
+        .reuse()
+        .filter(|plan| plan.mode != OutputMode::Overwrite)
+    else {
+        return false;
+    };
+    match &plan.base {
+        Some(base) if is_at(&base.path, path) => {
+            let is_same = |found: (u64, String)| found == (base.bytes, base.hash.clone());
+            // An output that is gone is written again.
+            path.exists() && !hash_of(path).is_ok_and(is_same)
+        }
+        Some(_) => false,
+        // Simulated answers are no output of a real run: they were not continued, and are replaced.
+        None => {
+            let is_replaced = |found: OutputInfo| found.simulated && !run.plan().simulated;
+            path.exists() && !look(path, &run.output_spec()).is_some_and(is_replaced)
+        }
+    }
+}
+
+fn is_at(base: &Path, path: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    base == path || real(base) == real(path)
 }
 
 /// How the result of a run is less complete than the existing output.
@@ -108,8 +149,8 @@ fn less(run: &Run, summary: &ExportSummary, path: &Path, spec: &OutputSpec) -> O
         return None;
     }
     let ours = SuccessCount {
-        of: summary.totals.rows,
-        succeeded: summary.totals.count(Status::Succeeded),
+        of: summary.totals.rows + summary.kept.rows,
+        succeeded: summary.totals.count(Status::Succeeded) + summary.kept.succeeded,
     };
     let Some(theirs) = standing.and_then(|standing| standing.share) else {
         return (is_cut_short || ours.succeeded == 0).then_some(WorseOutput::Unfinished);

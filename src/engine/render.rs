@@ -6,16 +6,18 @@
 use std::ops::Range;
 
 use arrow::array::RecordBatch;
+use arrow::compute::filter_record_batch;
 
 use crate::estimate::rows::{BatchRowEstimator, RowEstimate, RowEstimator};
 use crate::media::MediaFacts;
 use crate::request::RequestHash;
 use crate::request::custom_id::{CustomId, Nonce};
-use crate::request::keys::{KeyFault, Keys, OnDuplicate};
+use crate::request::keys::{KeyFault, Keys, OnDuplicate, RowKey};
 use crate::request::{self, OnTooLarge, Requests};
 use crate::source::SourceRows;
 
 use super::faults::Faults;
+use super::reuse::{AnswerPlace, Reuse, RowClasses};
 use super::row_warnings::{ContextWindow, PromptFit, RowWarnings};
 
 /// About the most bytes of requests that are rendered at a time.
@@ -38,6 +40,8 @@ pub(crate) struct RenderedRows {
     pub(crate) faults: Faults,
     /// What the user should know about the rows.
     pub(crate) row_warnings: RowWarnings,
+    /// What the rows are, beside earlier outputs; and how many were left out.
+    pub(crate) classes: RowClasses,
 }
 
 impl RenderedRows {
@@ -55,6 +59,10 @@ pub(crate) struct RenderedRow {
     pub(crate) key_hash: Option<u128>,
     /// The row's label, where the job gives it one.
     pub(crate) tag: Option<String>,
+    /// The custom_id that a request of the row has.
+    pub(crate) custom_id: Option<CustomId>,
+    /// The answer that the row takes, and the hash of the request that it answers.
+    pub(crate) answer: Option<(AnswerPlace, RequestHash)>,
     /// The request, or why there is none.
     pub(crate) request: Result<RenderedRequest, UnsentReason>,
 }
@@ -90,6 +98,8 @@ pub(crate) struct Renderer<'a> {
     pub(crate) skip_bad_rows: bool,
     /// How long a prompt may be.
     pub(crate) window: ContextWindow<'a>,
+    /// What earlier outputs hold, where they are looked into.
+    pub(crate) reuse: Option<&'a Reuse>,
 }
 
 impl Renderer<'_> {
@@ -126,12 +136,17 @@ impl Renderer<'_> {
 
     /// Renders the rows of a chunk, in order.
     pub(crate) fn render(&self, rows: SourceRows) -> RenderedRows {
+        let (rows, skipped) = self.without_known_keys(rows);
         let count = rows.batch.num_rows();
         let mut out = RenderedRows {
             lines: Vec::with_capacity(count),
             text: Vec::with_capacity(count * 256),
             faults: Faults::default(),
             row_warnings: RowWarnings::default(),
+            classes: RowClasses {
+                skipped,
+                ..RowClasses::default()
+            },
             row_index: rows.row_index,
             rows: rows.batch,
         };
@@ -167,17 +182,20 @@ impl Renderer<'_> {
             }
         };
         let named = key.describe();
-        let custom_id = match (self.number_among_repeated(index), self.on_duplicate) {
+        let unique_id = match (self.number_among_repeated(index), self.on_duplicate) {
             (Some(_), OnDuplicate::First) => {
                 let reason = "an earlier row has the same key, and `key.on_duplicate` is \"first\"";
                 return RenderedRow::unsent(named, tag, "duplicate_key", reason.to_owned());
             }
-            (Some(number), OnDuplicate::Number) => key.custom_id_numbered(self.nonce, number),
-            _ => key.custom_id(self.nonce),
+            _ => self.custom_id(&key, index),
         };
         let start = out.text.len();
         let request = match requests.render_with(row, &mut out.text, facts) {
             Ok(hash) => {
+                if let Some(answer) = self.answer(&unique_id, hash, &mut out.classes) {
+                    out.text.truncate(start);
+                    return RenderedRow::reused(&key, named, tag, unique_id, (answer, hash));
+                }
                 let (model, max_tokens) = requests.model_and_max_tokens(row);
                 let estimate =
                     estimator.estimate(row, &out.text[start..], facts, model, max_tokens);
@@ -185,13 +203,18 @@ impl Renderer<'_> {
                 out.row_warnings.fits(fits, index, &named, estimate.model);
                 self.unsent_if_too_large(fits, model)
                     .map(|()| RenderedRequest {
-                        custom_id,
+                        custom_id: unique_id.clone(),
                         hash,
                         part: start..out.text.len(),
                         estimate,
                     })
             }
-            Err(error) => Err(self.not_rendered(error, index, &named, out)),
+            Err(error) => {
+                if let Some(reuse) = self.reuse {
+                    reuse.note(&unique_id);
+                }
+                Err(self.not_rendered(error, index, &named, out))
+            }
         };
         if request.is_err() {
             out.text.truncate(start);
@@ -200,8 +223,58 @@ impl Renderer<'_> {
             key_hash: Some(key.hash()),
             key: named,
             tag,
+            custom_id: Some(unique_id),
+            answer: None,
             request,
         }
+    }
+
+    /// The custom_id of a row, by its key and its number among the rows of that key.
+    fn custom_id(&self, key: &RowKey, index: u64) -> CustomId {
+        match (self.number_among_repeated(index), self.on_duplicate) {
+            (Some(number), OnDuplicate::Number) => key.custom_id_numbered(self.nonce, number),
+            _ => key.custom_id(self.nonce),
+        }
+    }
+
+    /// The answer that an earlier output has to a request.
+    fn answer(
+        &self,
+        custom_id: &CustomId,
+        hash: RequestHash,
+        classes: &mut RowClasses,
+    ) -> Option<AnswerPlace> {
+        let decision = self.reuse?.decide(custom_id, hash);
+        classes.add(decision.class, decision.answer.is_some());
+        decision.answer
+    }
+
+    /// Leaves rows out whose key the output has, where the job only adds rows; also gives their
+    /// number.
+    fn without_known_keys(&self, rows: SourceRows) -> (SourceRows, u64) {
+        let Some(reuse) = self.reuse.filter(|reuse| reuse.skips_known_keys()) else {
+            return (rows, 0);
+        };
+        let is_new = |(row, &index): (usize, &u64)| {
+            // A row without a key is reported when it is rendered.
+            let key = self.keys.key(&rows.batch, row, index).ok();
+            !key.is_some_and(|key| reuse.knows(&self.custom_id(&key, index)))
+        };
+        let keep: Vec<bool> = rows.row_index.iter().enumerate().map(is_new).collect();
+        let skipped = keep.iter().filter(|keep| !**keep).count() as u64;
+        if skipped == 0 {
+            return (rows, 0);
+        }
+        let mut kept = keep.iter();
+        let row_index = rows.row_index.into_iter();
+        let rows = SourceRows {
+            row_index: row_index
+                .filter(|_| *kept.next().unwrap_or(&true))
+                .collect(),
+            batch: filter_record_batch(&rows.batch, &keep.into())
+                .expect("the mask has an entry for each row"),
+        };
+        (rows, skipped)
     }
 
     /// The number of a row among those of its key, where an earlier row has the same.
@@ -257,7 +330,30 @@ impl RenderedRow {
             key,
             key_hash: None,
             tag,
+            custom_id: None,
+            answer: None,
             request: Err(UnsentReason { kind, reason }),
+        }
+    }
+
+    /// A row whose request was answered before.
+    fn reused(
+        key: &RowKey,
+        named: String,
+        tag: Option<String>,
+        custom_id: CustomId,
+        answer: (AnswerPlace, RequestHash),
+    ) -> RenderedRow {
+        RenderedRow {
+            key: named,
+            key_hash: Some(key.hash()),
+            tag,
+            custom_id: Some(custom_id),
+            answer: Some(answer),
+            request: Err(UnsentReason {
+                kind: "reused",
+                reason: "an earlier output has the answer".to_owned(),
+            }),
         }
     }
 }
@@ -338,6 +434,7 @@ mod tests {
                 estimator.as_ref().unwrap(),
                 OnTooLarge::Send,
             ),
+            reuse: None,
         };
         let rows = SourceRows {
             batch,

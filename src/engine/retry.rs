@@ -525,6 +525,7 @@ mod tests {
         let chosen = attempts.len().checked_sub(1);
         JoinedRow {
             request: RequestRow::default(),
+            sent_as: None,
             status,
             attempts,
             chosen,

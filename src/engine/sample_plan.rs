@@ -24,6 +24,7 @@ use super::plan::{Planner, warms_up};
 use super::plan_report::{PlanReport, PlannedBatch};
 use super::rebalance::batches_kept;
 use super::render::RenderedRows;
+use super::reuse::FileUses;
 use super::row_warnings::RowWarnings;
 use super::warm_up::WarmUpBatches;
 
@@ -196,6 +197,8 @@ impl Planner<'_> {
             warnings: Vec::new(),
             set_aside: Causes::default(),
             cache: warm_up.decide(whole.requests, whole.requests > 1),
+            incremental: None,
+            uses: FileUses::default(),
             sampled: Some(sampling),
             checkpoints,
             estimate,

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::job::JobFile;
 use crate::journal::{self, AbandonReason, Plan};
+use crate::output::OutputMode;
 use crate::request::custom_id::Nonce;
 use crate::template::prompt::uploads::Uploads;
 
@@ -27,9 +28,10 @@ use super::notice::Notice;
 use super::options::{RunOptions, Target};
 use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
+use super::reuse::ReuseRules;
 use super::setup::Engine;
 use super::upload::{self, Uploader};
-use super::{Error, Run, leftovers};
+use super::{Error, JobChange, Run, leftovers};
 
 /// The folder of a job where cells are copied to that are about to be uploaded.
 const COPIES: &str = ".uploads";
@@ -38,6 +40,9 @@ const COPIES: &str = ".uploads";
 pub(super) enum Started {
     /// A run to work on, open and locked, and the connection to its provider.
     Ready(Box<(Run, Connection)>),
+    /// A run of the job as it was: to be finished before a new one is planned, so that its answers
+    /// are there to be reused.
+    FinishFirst(Box<(Run, Connection)>),
     /// The job has not changed since a run of it was finished.
     NothingToDo(Box<Finished>),
 }
@@ -54,6 +59,16 @@ pub(super) struct NewPlan<'a> {
     pub(super) origin: String,
     pub(super) simulated: bool,
     pub(super) options: &'a RunOptions,
+}
+
+/// Whether an unfinished run of a job that has changed is finished as it was planned: everything of
+/// it is sent, so that this costs nothing more; or only rows have changed, and the output is
+/// continued, so that all of its answers stay.
+fn finishes_first(run: &Run, file: &JobFile, what: &[JobChange]) -> bool {
+    let state = run.state();
+    let continues = file.job.output.mode != OutputMode::Overwrite;
+    !state.is_canceled()
+        && (state.unsent().next().is_none() || (continues && what == [JobChange::Source]))
 }
 
 impl Engine {
@@ -110,6 +125,13 @@ impl Engine {
                 drop((run, connection));
                 self.start_new(file, options)
             }
+            Err(Error::Changed { what, .. }) if finishes_first(&run, file, &what) => {
+                self.observer.notice(Notice::FinishedFirst {
+                    run: folder,
+                    what: &what,
+                });
+                Ok(Started::FinishFirst(Box::new((run, connection))))
+            }
             Err(error) => Err(error),
         }
     }
@@ -126,7 +148,11 @@ impl Engine {
         }
         let compiled = CompiledJob::new(file, self.today(), &self.catalog)?;
         let mut alike = finished;
-        alike.retain(|finished| finished.has_files_of(&compiled));
+        // A merge sends failed rows again, whether or not anything else has changed.
+        let sends_failed = file.job.output.mode == OutputMode::Merge;
+        alike.retain(|finished| {
+            finished.has_files_of(&compiled) && !(sends_failed && finished.failed > 0)
+        });
         if let Some(same) = alike
             .iter()
             .find(|finished| finished.has_source_of(&compiled))
@@ -238,14 +264,22 @@ impl Engine {
         connection: Option<&Connection>,
     ) -> Result<PlanReport, Error> {
         let observer = &self.step_observer();
-        let inputs = PlanInputs::new(
+        let rules = ReuseRules {
             file,
             compiled,
-            self.state.path(),
+            in_process: new.origin == Plan::IN_PROCESS,
+            simulated: Some(new.simulated),
+            narrowed: new.options.rows.narrows(),
+            sends_all: new.options.again,
+        };
+        let calibrate = new.options.calibrate;
+        let inputs = PlanInputs::new(
+            &rules,
             new.simulated,
-            new.options.calibrate,
+            self.state.path(),
+            calibrate,
             observer,
-        );
+        )?;
         let nonce = Nonce::new(fastrand::u64(..));
         let run = NewRun {
             folder: new.folder,

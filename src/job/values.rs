@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{CanarySpec, Error, Job};
+use crate::output::OutputMode;
 
 /// Checks values that have the right type and may be out of range.
 pub(super) fn check(path: &Path, job: &Job) -> Result<(), Error> {
@@ -44,6 +45,16 @@ pub(super) fn check(path: &Path, job: &Job) -> Result<(), Error> {
             "batch.settle_seconds",
             "must be at least 1: a batch that was just created may not be listed yet",
         );
+    }
+    if job.output.mode != OutputMode::Overwrite && job.key.columns.is_empty() {
+        return wrong(
+            "output.mode",
+            "compares rows by their key: set `key.columns`, since the number of a row changes with \
+             the rows before it",
+        );
+    }
+    if job.request.reuse_status.is_empty() {
+        return wrong("request.reuse_status", "must name at least one status");
     }
     if let Some((key, problem)) = job.canary.as_ref().and_then(CanarySpec::problem) {
         return wrong(key, problem);

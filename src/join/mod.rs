@@ -122,6 +122,8 @@ pub struct Attempt {
 pub struct JoinedRow<'r> {
     /// The request.
     pub request: RequestRow<'r>,
+    /// The id under which an earlier run sent the request, where its answer was taken over.
+    pub sent_as: Option<String>,
     /// The result of the row.
     pub status: Status,
     /// Every attempt that sent the row, the first one first.
@@ -240,6 +242,7 @@ where
             .map(Money::picodollars);
         let row = JoinedRow {
             request,
+            sent_as: None,
             status,
             attempts,
             chosen,
@@ -321,7 +324,7 @@ where
         };
         attempts
             .iter_mut()
-            .map(|attempt| check_answer(answers, &mut attempt.outcome))
+            .map(|attempt| answers.check(&mut attempt.outcome))
             .collect()
     }
 }
@@ -358,20 +361,6 @@ where
         first.get_or_insert(outcome);
     }
     Ok(first.unwrap_or_else(|| missing("the batch ended without a result line for it".to_owned())))
-}
-
-fn check_answer(answers: &Answers, outcome: &mut Outcome) -> Option<Value> {
-    if outcome.status != Status::Succeeded {
-        return None;
-    }
-    match answers.read(outcome) {
-        Ok(answer) => Some(answer),
-        Err(reason) => {
-            outcome.status = Status::Invalid;
-            outcome.error = Some(reason);
-            None
-        }
-    }
 }
 
 fn too_long(place: LinePlace) -> String {

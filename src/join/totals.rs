@@ -66,10 +66,15 @@ impl Totals {
         total
     }
 
-    pub(super) fn add(&mut self, row: &JoinedRow<'_>) {
+    /// Adds a row whose answer was paid for before: its tokens are not billed again.
+    pub fn add_paid_before(&mut self, row: &JoinedRow<'_>) {
         self.rows += 1;
         *self.statuses.entry(row.status).or_default() += 1;
         self.empty += u64::from(row.outcome().is_some_and(Outcome::is_empty_answer));
+    }
+
+    pub(super) fn add(&mut self, row: &JoinedRow<'_>) {
+        self.add_paid_before(row);
         for attempt in &row.attempts {
             if let Some(usage) = &attempt.outcome.usage {
                 self.add_usage(attempt.outcome.model.as_deref(), usage);

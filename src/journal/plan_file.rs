@@ -92,6 +92,9 @@ pub struct Plan {
     /// lie in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<PathBuf>,
+    /// What is taken from the outputs of earlier runs; only the engine reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<serde_json::Value>,
     /// Where the run was planned; set when the plan is written.
     #[serde(default)]
     pub home: PathBuf,

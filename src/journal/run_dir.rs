@@ -141,6 +141,12 @@ impl RunDir {
             .join(format!("{batch:05}.{attempt}.so-far.jsonl.zst"))
     }
 
+    /// The folder of copies of earlier outputs.
+    #[must_use]
+    pub fn earlier(&self) -> PathBuf {
+        self.path.join("earlier")
+    }
+
     /// A file of the run as events name it: relative, with `/`.
     #[must_use]
     pub fn relative(&self, path: &Path) -> String {

@@ -87,6 +87,7 @@ fn plan(run: &str, created_at: Timestamp) -> Plan {
         cache: None,
         estimate: None,
         max_cost: None,
+        reuse: None,
         home: PathBuf::new(),
     }
 }

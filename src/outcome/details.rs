@@ -38,7 +38,7 @@ impl Wanted {
 }
 
 /// The details of one outcome, as far as they were wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
     /// The text of the thinking; `None` where the model did not think, or the text was left out.
     pub thinking: Option<String>,

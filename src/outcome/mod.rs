@@ -86,7 +86,7 @@ impl fmt::Display for Status {
 }
 
 /// What was returned for one request in one attempt.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The result of the row, as far as the line alone shows it ([`Status::Invalid`] is decided
     /// against the schema later).

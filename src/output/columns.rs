@@ -179,7 +179,7 @@ pub const COLUMNS: [Column; 20] = [
         name: "custom_id",
         meaning: "the id of the request within its batch",
         nullable: true,
-        value: CellValue::Text(|row| row.request.custom_id),
+        value: CellValue::Text(|row| row.sent_as.as_deref().or(row.request.custom_id)),
     },
     Column {
         name: "batch_id",

@@ -47,6 +47,7 @@ mod columns;
 mod csv;
 mod ipc;
 mod jsonl;
+mod notes;
 mod parquet;
 mod place;
 mod rows;
@@ -64,10 +65,11 @@ use ::arrow::datatypes::DataType;
 pub use columns::{
     COLUMNS, Column, EXTRA, ExtraColumn, documentation, extra_documentation, wanted,
 };
+pub use notes::notes;
 pub use place::{beside, check_writable};
 pub use rows::RowBuilders;
 pub use schema::{ColumnOrigin, OutputSchema};
-pub use spec::{Compression, Format, KeptColumns, OutputSpec};
+pub use spec::{Compression, Format, KeptColumns, OutputMode, OutputSpec, RemovedRows};
 pub use warning::OutputWarning;
 pub use writer::{OutputSummary, OutputWriter};
 

@@ -31,6 +31,13 @@ pub struct OutputSpec {
     /// Columns of the run that are there only if asked for; see [`EXTRA`](super::EXTRA).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra: Vec<String>,
+    /// How the output is written where there is one from an earlier run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mode: OutputMode,
+    /// What happens to rows of the output whose key the source no longer has, with
+    /// `mode = "merge"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub removed_rows: RemovedRows,
     /// The share of rows that must succeed, from 0 to 1; below it the output is held back.
     #[serde(default)]
     pub min_success: Option<f64>,
@@ -52,6 +59,10 @@ pub struct OutputSpec {
     pub simulated: bool,
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 fn default_prefix() -> String {
     "_rm_".to_owned()
 }
@@ -71,6 +82,8 @@ impl OutputSpec {
             prefix: default_prefix(),
             answer_prefix: String::new(),
             extra: Vec::new(),
+            mode: OutputMode::default(),
+            removed_rows: RemovedRows::default(),
             min_success: None,
             row_group_rows: default_row_group_rows(),
             escape_formulas: false,
@@ -87,6 +100,16 @@ impl OutputSpec {
             self.extra.push(columns::SIMULATED.to_owned());
         }
         self
+    }
+
+    /// Whether rows of an existing output may stay in the new one.
+    #[must_use]
+    pub fn continues(&self) -> bool {
+        match self.mode {
+            OutputMode::Overwrite => false,
+            OutputMode::Append => true,
+            OutputMode::Merge => self.removed_rows == RemovedRows::Keep,
+        }
     }
 
     /// The format: as set, or derived from the file's name.
@@ -151,6 +174,17 @@ impl OutputSpec {
             );
             return wrong("output.extra", &problem);
         }
+        if self.continues() && !matches!(format, Format::Parquet | Format::Ipc) {
+            return wrong(
+                "output.mode",
+                "keeps rows of the existing output, which needs Parquet or Arrow IPC: text formats \
+                 keep no types. Use one of these, or `mode = \"overwrite\"`, which takes answers \
+                 from the existing output too",
+            );
+        }
+        if self.removed_rows == RemovedRows::Drop && self.mode != OutputMode::Merge {
+            return wrong("output.removed_rows", "is for `mode = \"merge\"` only");
+        }
         if self.row_group_rows == 0 {
             return wrong("output.row_group_rows", "must be at least 1");
         }
@@ -162,6 +196,31 @@ impl OutputSpec {
         }
         Ok(())
     }
+}
+
+/// How an output is written where there is one from an earlier run. In every mode, an answer that
+/// the output has to the very same request is taken over and not paid again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputMode {
+    /// The output has the rows of the source.
+    #[default]
+    Overwrite,
+    /// Rows whose key the output does not have are added; all others stay as they are.
+    Append,
+    /// Rows are updated by key, and new ones are added.
+    Merge,
+}
+
+/// What happens to rows of an output whose key the source no longer has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemovedRows {
+    /// They stay in the output, behind the others.
+    #[default]
+    Keep,
+    /// They are left out.
+    Drop,
 }
 
 /// A file format.

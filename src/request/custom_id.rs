@@ -80,6 +80,18 @@ pub struct NotAnId {
     what: &'static str,
 }
 
+/// The part of a custom_id that stands for the row's key: the same in every run of a job.
+///
+/// ```
+/// use rowmill::request::custom_id::key_part;
+///
+/// assert_eq!(key_part("k3v9x0aa-T-0042"), "T-0042");
+/// ```
+#[must_use]
+pub fn key_part(custom_id: &str) -> &str {
+    custom_id.split_once('-').map_or(custom_id, |(_, key)| key)
+}
+
 /// The id of a request within its batch, unique over the whole run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

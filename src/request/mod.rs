@@ -49,6 +49,7 @@ use serde_json::{Map, Number, Value};
 use self::per_row::{PerRowSpec, RowParamError};
 use self::schema::{SchemaFinding, SchemaSpec};
 use crate::catalog::Model;
+use crate::outcome::Status;
 use crate::template;
 use crate::template::prompt::{ContentSpec, MessageSpec, PromptFault, SystemSpec};
 
@@ -122,6 +123,19 @@ pub struct RequestSpec {
     /// Whether unknown betas are accepted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown_betas: bool,
+    /// Whether identical requests of a run are sent once, and their rows share the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dedupe: bool,
+    /// Outputs of earlier runs whose answers are taken where the request is the same: files, globs
+    /// or folders, beside the job's own output and its trial.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reuse: Vec<String>,
+    /// The statuses whose rows count as answered.
+    #[serde(
+        default = "default_reuse_status",
+        skip_serializing_if = "is_default_reuse_status"
+    )]
+    pub reuse_status: Vec<Status>,
     /// What happens to a row that cannot be rendered.
     #[serde(default)]
     pub on_row_error: OnRowError,
@@ -129,6 +143,14 @@ pub struct RequestSpec {
     /// estimate of its tokens.
     #[serde(default, skip_serializing_if = "OnTooLarge::is_send")]
     pub on_too_large: OnTooLarge,
+}
+
+fn default_reuse_status() -> Vec<Status> {
+    vec![Status::Succeeded]
+}
+
+fn is_default_reuse_status(statuses: &Vec<Status>) -> bool {
+    *statuses == default_reuse_status()
 }
 
 /// What happens to a row whose prompt is longer than the context window of its model.

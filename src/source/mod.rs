@@ -182,6 +182,19 @@ fn where_failed(source: table::Error) -> Error {
     }
 }
 
+/// The files of a path, a glob or a folder, in the order in which a source reads them; none where a
+/// glob or a folder has none.
+///
+/// # Errors
+/// [`Error::NotFound`] for a file that does not exist, [`Error::BadGlob`], [`Error::Io`].
+pub fn find_files(path: &str, base: &Path) -> Result<Vec<std::path::PathBuf>, Error> {
+    match files::find(&path.into(), base) {
+        Ok(found) => Ok(found.into_iter().map(|file| file.path).collect()),
+        Err(Error::NoFiles { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 impl Source {
     /// Finds the files, reads their columns, and checks the expressions. Relative paths start from
     /// `base`.

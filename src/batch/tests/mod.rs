@@ -82,6 +82,7 @@ fn rows(first: u64, texts: &[Option<&str>], columns: RecordBatch) -> SpoolRows {
                 row_index,
                 &format!("key {row_index}"),
                 None,
+                None,
                 "cannot be rendered",
             ),
         }
@@ -975,7 +976,7 @@ fn with_estimate(first: u64) -> SpoolRows {
     builder
         .estimate_next()
         .extend_from_slice(b"of a row that is not sent");
-    builder.push_unsent(first + 1, "b", None, "cannot be rendered");
+    builder.push_unsent(first + 1, "b", None, None, "cannot be rendered");
     builder.push_request(first + 2, "c", "n-c", "h", b"{}");
     builder.finish_without_columns()
 }

@@ -255,6 +255,9 @@ pub(crate) fn sampling(sampling: &Sampling) -> String {
 pub(crate) fn no_requests(why: NoRequests) -> String {
     match why {
         NoRequests::AllSetAside { rows } => format!("all {} are set aside", count(rows)),
+        NoRequests::NothingNew { rows } => {
+            format!("earlier outputs have the answers of all {}", count(rows))
+        }
         NoRequests::LimitIsZero => "the limit is 0".to_owned(),
         NoRequests::EmptySource => "the source has columns and no rows".to_owned(),
         NoRequests::NoneMatch { rows } => format!("`where` holds for none of {}", count(rows)),

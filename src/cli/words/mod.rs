@@ -10,6 +10,7 @@ pub(crate) mod estimate;
 pub(crate) mod journal;
 pub(crate) mod provider;
 pub(crate) mod request;
+pub(crate) mod reuse;
 pub(crate) mod run;
 pub(crate) mod source;
 pub(crate) mod state;

@@ -12,6 +12,14 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
             "the job has changed, and nothing of the run was sent yet: it is planned again"
                 .to_owned(),
         ],
+        Notice::FinishedFirst { what, .. } => {
+            let what: Vec<String> = what.iter().map(super::engine::job_change).collect();
+            vec![format!(
+                "{}; the unfinished run is finished first, as it was planned, so that its answers \
+                 are reused",
+                what.join(", ")
+            )]
+        }
         Notice::Uploaded(done) => {
             let uploaded = (done.files > 0).then(|| {
                 let files = plural(done.files, "file", "files");

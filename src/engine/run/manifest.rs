@@ -1,10 +1,13 @@
 //! A run as other programs see it: its manifest, its standing, the metadata of its output.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
 use crate::cost::CacheUse;
 use crate::engine::export_summary::ExportSummary;
 use crate::engine::provider_error::RunStanding;
+use crate::engine::reuse::{self, MADE_WITH};
 use crate::engine::{Error, view};
 use crate::estimate::CacheReason;
 use crate::join::Totals;
@@ -26,6 +29,7 @@ impl Run {
             ("rowmill.planned_at", self.plan.created_at.to_string()),
             ("rowmill.priced_at", self.catalog.date.to_string()),
             ("rowmill.tool", self.plan.tool.clone()),
+            (MADE_WITH, self.made_with()),
             (
                 "rowmill.answer_columns",
                 self.options.has_answer_columns().to_string(),
@@ -33,6 +37,14 @@ impl Run {
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()
+    }
+
+    /// What its requests were made with, as its output says.
+    fn made_with(&self) -> String {
+        let folder = self.plan.job_path.parent().unwrap_or(Path::new(""));
+        let (shared, files) = (self.plan.head.hash.clone(), &self.plan.templates);
+        let made_with = reuse::made_with(&self.kept.job, folder, shared, files);
+        serde_json::to_string(&made_with).expect("it is plain data with string keys")
     }
 
     /// How far the run is.

@@ -40,6 +40,7 @@ use crate::engine::fingerprint::{
 };
 use crate::engine::kept_job::KeptJob;
 use crate::engine::pace::HeldByBudget;
+use crate::engine::reuse::ReusePlan;
 use crate::engine::run_place::RunPlace;
 use crate::engine::{Error, doubt, view};
 
@@ -82,6 +83,7 @@ pub struct Run {
     format: &'static dyn BatchFormat,
     formats: Formats,
     kept: KeptJob,
+    reuse: Option<ReusePlan>,
     pub(super) budget: RunBudget,
     head: Arc<[u8]>,
     journal: Journal,
@@ -130,6 +132,13 @@ impl Run {
         notes.extend(more);
         let kept = KeptJob::of_plan(&dir, &plan)?;
         let place = RunPlace::of(dir.path(), &plan, &kept.job.budget, &context.state);
+        let reuse = plan.reuse.clone().map(serde_json::from_value);
+        let reuse = reuse
+            .transpose()
+            .map_err(|source| crate::journal::Error::Damaged {
+                path: dir.plan(),
+                source,
+            })?;
         let format = format_of(&plan, &context.formats)?;
         let head = dir.read_head(&plan.head)?;
         let options = ExportOptions::of_plan(&plan, &kept, &place);
@@ -142,6 +151,7 @@ impl Run {
             format,
             formats: context.formats.clone(),
             kept,
+            reuse,
             budget,
             head,
             journal,
@@ -261,6 +271,11 @@ impl Run {
     #[must_use]
     pub fn job(&self) -> &Job {
         &self.kept.job
+    }
+
+    /// What it takes from the outputs of earlier runs.
+    pub(crate) fn reuse(&self) -> Option<&ReusePlan> {
+        self.reuse.as_ref()
     }
 
     /// The API version and betas its requests were made for.

@@ -42,8 +42,8 @@ pub use picks::PickSpec;
 pub use schema::{AnswerSchema, WHOLE_ANSWER};
 pub use tools::{ToolCalls, ToolSchema};
 
-use super::Outcome;
 use super::details::{ToolCall, Wanted};
+use super::{Outcome, Status};
 use picks::Picks;
 use shape::ColumnShape;
 use tools::Tools;
@@ -237,6 +237,22 @@ impl Answers {
             Some(tools) if !calls.is_empty() => tools.read(calls, self.require_tool_call),
             _ if self.require_tool_call => Err("the answer calls no tool".to_owned()),
             _ => self.read_text(outcome.text.as_deref()),
+        }
+    }
+
+    /// Reads an answer that succeeded; one that does not fit becomes [`Status::Invalid`], with the
+    /// reason as its error.
+    pub fn check(&self, outcome: &mut Outcome) -> Option<Value> {
+        if outcome.status != Status::Succeeded {
+            return None;
+        }
+        match self.read(outcome) {
+            Ok(answer) => Some(answer),
+            Err(reason) => {
+                outcome.status = Status::Invalid;
+                outcome.error = Some(reason);
+                None
+            }
         }
     }
 

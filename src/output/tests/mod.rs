@@ -54,6 +54,7 @@ fn joined(custom_id: &str, outcome: Outcome) -> JoinedRow<'_> {
         outcome,
     }];
     JoinedRow {
+        sent_as: None,
         request,
         status,
         attempts,
@@ -101,6 +102,7 @@ fn unsent_row() -> JoinedRow<'static> {
         tag: None,
     };
     JoinedRow {
+        sent_as: None,
         request,
         status: Status::Unsent,
         attempts: Vec::new(),

@@ -1,0 +1,211 @@
+//! Sorted lists of hashes, by which rows of earlier outputs are found.
+//!
+//! ```text
+//!  entry (14 bytes)   hash, its first 80 bits │ row, 32 bits       sorted, in one array
+//!  bucket             the first 16 bits of a hash → where its entries begin
+//! ```
+//!
+//! Two different hashes of ten million rows each have the same 80 bits with a probability below
+//! one in ten thousand million, and a row that is taken is compared by its whole hash once more
+//! when it is written.
+//!
+//! **Memory:** 14 bytes a row, whatever the rows hold.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of a hash that are kept.
+const HASH_BYTES: usize = 10;
+/// The first 80 bits of a hash.
+pub(super) type ShortHash = [u8; HASH_BYTES];
+
+type Entry = [u8; HASH_BYTES + 4];
+
+/// Collects entries, in any order.
+#[derive(Debug, Default)]
+pub(super) struct IndexBuilder {
+    entries: Vec<Entry>,
+}
+
+/// Rows by hash.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    entries: Vec<Entry>,
+    /// For each first two bytes of a hash, where the entries begin; and where the last ones end.
+    buckets: Vec<u32>,
+}
+
+impl IndexBuilder {
+    /// A builder with room for this number of rows.
+    pub(super) fn with_capacity(rows: usize) -> IndexBuilder {
+        IndexBuilder {
+            entries: Vec::with_capacity(rows),
+        }
+    }
+
+    /// Adds a row.
+    pub(super) fn push(&mut self, hash: ShortHash, row: u32) {
+        let mut entry = [0; HASH_BYTES + 4];
+        entry[..HASH_BYTES].copy_from_slice(&hash);
+        entry[HASH_BYTES..].copy_from_slice(&row.to_be_bytes());
+        self.entries.push(entry);
+    }
+
+    /// Sorts the entries.
+    pub(super) fn finish(self) -> Index {
+        let mut entries = self.entries;
+        entries.sort_unstable();
+        let mut buckets = vec![0_u32; (1 << 16) + 1];
+        for entry in &entries {
+            buckets[bucket(entry) + 1] += 1;
+        }
+        for at in 1..buckets.len() {
+            buckets[at] += buckets[at - 1];
+        }
+        Index { entries, buckets }
+    }
+}
+
+impl Index {
+    /// The rows of a hash, ascending.
+    pub(super) fn rows(&self, hash: &ShortHash) -> impl Iterator<Item = u32> + '_ {
+        self.range(hash).map(|at| row_of(&self.entries[at]))
+    }
+
+    /// The position of the first entry of a hash, and its row.
+    pub(super) fn first(&self, hash: &ShortHash) -> Option<(usize, u32)> {
+        let at = self.range(hash).next()?;
+        Some((at, row_of(&self.entries[at])))
+    }
+
+    /// Whether a hash has this row.
+    pub(super) fn has(&self, hash: &ShortHash, row: u32) -> bool {
+        self.rows(hash).any(|found| found == row)
+    }
+
+    /// The number of entries.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Two rows with the same hash, and the number of entries whose hash an earlier one has.
+    pub(super) fn repeated(&self) -> Option<(u64, [u32; 2])> {
+        let mut pairs = self
+            .entries
+            .windows(2)
+            .filter(|pair| pair[0][..HASH_BYTES] == pair[1][..HASH_BYTES]);
+        let first = pairs.next()?;
+        let rows = [row_of(&first[0]), row_of(&first[1])];
+        Some((1 + pairs.count() as u64, rows))
+    }
+
+    /// The row of the entry at a position.
+    pub(super) fn row_at(&self, at: usize) -> u32 {
+        row_of(&self.entries[at])
+    }
+
+    fn range(&self, hash: &ShortHash) -> std::ops::Range<usize> {
+        let key = bucket(hash);
+        let Some((&from, &to)) = self.buckets.get(key).zip(self.buckets.get(key + 1)) else {
+            return 0..0;
+        };
+        let (from, to) = (from as usize, to as usize);
+        let within = &self.entries[from..to];
+        let begin = within.partition_point(|entry| entry[..HASH_BYTES] < hash[..]);
+        let count = within[begin..]
+            .iter()
+            .take_while(|entry| entry[..HASH_BYTES] == hash[..])
+            .count();
+        from + begin..from + begin + count
+    }
+}
+
+fn bucket(hash: &[u8]) -> usize {
+    usize::from(u16::from_be_bytes([hash[0], hash[1]]))
+}
+
+fn row_of(entry: &Entry) -> u32 {
+    let [.., a, b, c, d] = *entry;
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// The first 80 bits of a 128-bit hash.
+pub(super) fn short(hash: u128) -> ShortHash {
+    let bytes = hash.to_be_bytes();
+    let mut short = [0; HASH_BYTES];
+    short.copy_from_slice(&bytes[..HASH_BYTES]);
+    short
+}
+
+/// Marks for the entries of an index, which several threads may set.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    words: Vec<AtomicU64>,
+}
+
+impl Marks {
+    /// Marks for this number of entries, none of them set.
+    pub(super) fn new(entries: usize) -> Marks {
+        Marks {
+            words: (0..entries.div_ceil(64))
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+        }
+    }
+
+    /// Sets a mark.
+    pub(super) fn set(&self, at: usize) {
+        self.words[at / 64].fetch_or(1 << (at % 64), Ordering::Relaxed);
+    }
+
+    /// Whether a mark is set.
+    pub(super) fn is_set(&self, at: usize) -> bool {
+        self.words[at / 64].load(Ordering::Relaxed) & (1 << (at % 64)) != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_every_row_of_a_hash() {
+        let hash = |n: u64| {
+            short(
+                u128::from(blake3::hash(&n.to_le_bytes()).as_bytes()[0]) << 120
+                    | u128::from(n) << 64,
+            )
+        };
+        let mut builder = IndexBuilder::with_capacity(0);
+        for row in 0..3_000_u32 {
+            builder.push(hash(u64::from(row % 1_000)), row);
+        }
+        let index = builder.finish();
+        assert_eq!(index.len(), 3_000);
+        for n in 0..1_000_u32 {
+            let rows: Vec<u32> = index.rows(&hash(n.into())).collect();
+            assert_eq!(rows, [n, n + 1_000, n + 2_000]);
+            assert!(index.has(&hash(n.into()), n + 1_000));
+            assert!(!index.has(&hash(n.into()), n + 1));
+        }
+        assert_eq!(index.rows(&hash(1_000)).next(), None);
+        assert_eq!(index.repeated().map(|(rows, _)| rows), Some(2_000));
+    }
+
+    #[test]
+    fn finds_nothing_in_an_empty_index() {
+        let index = IndexBuilder::default().finish();
+        assert_eq!(index.first(&[0; 10]), None);
+        assert_eq!(index.first(&[255; 10]), None);
+        assert_eq!(index.repeated(), None);
+        assert_eq!(Index::default().first(&[7; 10]), None);
+    }
+
+    #[test]
+    fn keeps_marks_apart() {
+        let marks = Marks::new(130);
+        marks.set(64);
+        marks.set(129);
+        let set: Vec<usize> = (0..130).filter(|&at| marks.is_set(at)).collect();
+        assert_eq!(set, [64, 129]);
+    }
+}

@@ -1,0 +1,500 @@
+//! Only what is new is sent: answers of earlier outputs, merges, additions, identical requests.
+
+use std::collections::BTreeMap;
+
+use rowmill::engine::{
+    ContinueFault, Error, PlanOptions, RequestChange, RowClass, RowSelection, RunOptions, RunReport,
+};
+use rowmill::job::JobFile;
+use rowmill::output::OutputMode;
+
+use crate::in_process::Bench;
+use crate::support::{Table, Workdir};
+
+/// A job over `rows.csv` with these lines in its sections `[request]` and `[output]`.
+fn job(request: &str, output: &str, path: &str) -> String {
+    format!(
+        r#"
+[job]
+name = "night"
+[source]
+path = "rows.csv"
+[key]
+columns = ["id"]
+[request]
+model = "claude-haiku-4-5"
+max_tokens = 60
+system = "Say what the text is about."
+messages = [{{ role = "user", template = "user.j2" }}]
+{request}
+[output]
+path = "{path}"
+{output}
+"#
+    )
+}
+
+/// Rows `id,body,seen`, of which the template uses `body` only.
+fn rows(rows: &[(&str, &str, &str)]) -> String {
+    let mut text = String::from("id,body,seen\n");
+    for (id, body, seen) in rows {
+        text += &format!("{id},{body},{seen}\n");
+    }
+    text
+}
+
+fn work(request: &str, output: &str) -> Workdir {
+    let work = Workdir::in_memory();
+    work.write("job.toml", job(request, output, "out.parquet"));
+    work.write("user.j2", "{{ body }}");
+    work
+}
+
+/// A bench over these rows whose job has run once.
+fn after_one_run(request: &str, output: &str, first: &[(&str, &str, &str)]) -> Bench {
+    let work = work(request, output);
+    work.write("rows.csv", rows(first));
+    let bench = Bench::new(work);
+    assert!(bench.run().expect("a first run").all_succeeded());
+    bench
+}
+
+/// The output by key: its status and what was seen.
+fn by_key(table: &Table, column: &str) -> Vec<(String, String)> {
+    table
+        .column("id")
+        .into_iter()
+        .zip(table.column(column))
+        .collect()
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(a, b): &(&str, &str)| ((*a).to_owned(), (*b).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+fn reused(report: &RunReport) -> u64 {
+    report.summary.as_ref().expect("an output").reused
+}
+
+fn plan(bench: &Bench) -> rowmill::engine::PlanReport {
+    let job = JobFile::read(&bench.work.path("job.toml")).expect("a job");
+    bench
+        .engine()
+        .plan(&job, &PlanOptions::default())
+        .expect("a plan")
+        .plan
+}
+
+const FOUR: [(&str, &str, &str); 4] = [
+    ("a", "one", "1"),
+    ("b", "two", "1"),
+    ("c", "three", "1"),
+    ("d", "four", "1"),
+];
+
+#[test]
+fn sends_only_new_and_changed_rows_and_takes_over_the_others() {
+    for mode in ["overwrite", "merge"] {
+        let bench = after_one_run("", &format!("mode = \"{mode}\""), &FOUR);
+        let before = bench.output();
+        let now = [
+            ("b", "two", "2"),
+            ("a", "one", "2"),
+            ("c", "another three", "2"),
+            ("e", "five", "2"),
+        ];
+        bench.work.write("rows.csv", rows(&now));
+        let found = plan(&bench);
+        let classes = &found
+            .incremental
+            .as_ref()
+            .expect("an earlier output")
+            .classes;
+        assert_eq!(
+            [RowClass::New, RowClass::Changed, RowClass::Unchanged].map(|c| classes.count(c)),
+            [1, 1, 2],
+            "{mode}"
+        );
+        assert_eq!(found.requests, 2);
+        let report = bench.run().unwrap();
+        assert_eq!(bench.sent(), [4, 2], "{mode}");
+        assert_eq!(reused(&report), 2);
+        let mut seen = vec![("b", "2"), ("a", "2"), ("c", "2"), ("e", "2")];
+        if mode == "merge" {
+            seen.push(("d", "1"));
+        }
+        assert_eq!(by_key(&bench.output(), "seen"), pairs(&seen), "{mode}");
+        // An answer that is taken over is the same in every column.
+        let line = |table: &Table, key: &str| -> BTreeMap<String, String> {
+            let at = table
+                .column("id")
+                .iter()
+                .position(|id| id == key)
+                .expect("the row");
+            let names = table
+                .names()
+                .into_iter()
+                .filter(|name| name.starts_with("_rm_"));
+            names
+                .map(|name| (name.clone(), table.column(&name)[at].clone()))
+                .collect()
+        };
+        for key in ["a", "b"] {
+            assert_eq!(line(&before, key), line(&bench.output(), key), "{mode}");
+        }
+        assert_eq!(
+            bench.output().column("_rm_status"),
+            vec!["succeeded"; seen.len()]
+        );
+    }
+}
+
+#[test]
+fn drops_rows_that_are_gone_where_the_job_says_so() {
+    let output = "mode = \"merge\"\nremoved_rows = \"drop\"";
+    let bench = after_one_run("", output, &FOUR);
+    bench.work.write("rows.csv", rows(&FOUR[1..]));
+    let found = plan(&bench).incremental.expect("an earlier output");
+    assert_eq!((found.removed, found.keeps_removed), (1, false));
+    assert!(bench.run().unwrap().all_succeeded());
+    assert_eq!(bench.sent(), [4]);
+    assert_eq!(bench.output().column("id"), ["b", "c", "d"]);
+}
+
+#[test]
+fn adds_rows_and_leaves_the_others_as_they_are() {
+    let bench = after_one_run("", "mode = \"append\"", &FOUR);
+    let now = [("a", "changed", "2"), ("e", "five", "2"), ("f", "six", "2")];
+    bench.work.write("rows.csv", rows(&now));
+    let classes = plan(&bench).incremental.expect("an earlier output").classes;
+    assert_eq!((classes.skipped, classes.count(RowClass::New)), (1, 2));
+    assert!(bench.run().unwrap().all_succeeded());
+    assert_eq!(bench.sent(), [4, 2]);
+    assert_eq!(bench.output().column("id"), ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(
+        bench.output().column("seen"),
+        ["1", "1", "1", "1", "2", "2"]
+    );
+    // The next night brings nothing new: nothing is sent, and the output is the same.
+    bench.work.write("rows.csv", rows(&now[..1]));
+    assert!(bench.run().unwrap().all_succeeded());
+    assert_eq!(bench.sent(), [4, 2]);
+    assert_eq!(bench.output().rows(), 6);
+}
+
+#[test]
+fn says_what_changed() {
+    let bench = after_one_run("", "mode = \"merge\"", &FOUR);
+    bench.work.write("user.j2", "About: {{ body }}");
+    let found = plan(&bench).incremental.expect("an earlier output");
+    assert_eq!(found.classes.count(RowClass::Changed), 4);
+    let file = RequestChange::File {
+        path: "user.j2".into(),
+    };
+    assert_eq!(found.changes, [file]);
+    bench.work.write("user.j2", "{{ body }}");
+    bench.work.write(
+        "job.toml",
+        job("stop_sequences = [\"END\"]", "", "out.parquet"),
+    );
+    let found = plan(&bench).incremental.expect("an earlier output");
+    assert_eq!(found.changes, [RequestChange::Settings]);
+}
+
+#[test]
+fn sends_failed_rows_of_a_merge_again() {
+    let faults = "[[rows]]\noutcome = \"refused\"\nshare = 1.0";
+    let work = work("", "mode = \"merge\"");
+    work.write("rows.csv", rows(&FOUR));
+    let bench = Bench::with(work, faults, std::time::Duration::ZERO);
+    let first = bench.run().unwrap();
+    assert!(!first.all_succeeded());
+    let bench = bench.with_other_simulator("", std::time::Duration::ZERO);
+    let classes = plan(&bench).incremental.expect("an earlier output").classes;
+    assert_eq!(
+        (
+            classes.count(RowClass::Failed),
+            classes.count(RowClass::Unchanged)
+        ),
+        (4, 0)
+    );
+    assert!(bench.run().unwrap().all_succeeded());
+    assert_eq!(bench.sent(), [4]);
+    assert_eq!(bench.output().column("_rm_status"), vec!["succeeded"; 4]);
+}
+
+#[test]
+fn a_trial_is_not_paid_again_by_the_full_run() {
+    let work = work("", "");
+    work.write("rows.csv", rows(&FOUR));
+    let bench = Bench::new(work);
+    let trial = RunOptions {
+        rows: RowSelection {
+            limit: Some(3),
+            filter: None,
+        },
+        ..RunOptions::default()
+    };
+    bench.run_with(&trial).unwrap();
+    assert!(bench.run().unwrap().all_succeeded());
+    assert_eq!(bench.sent(), [3, 1]);
+    assert_eq!(bench.output().rows(), 4);
+    // And the other way round: a trial of answered rows costs nothing.
+    let trial = RunOptions {
+        rows: RowSelection {
+            limit: None,
+            filter: Some("id = 'd'".to_owned()),
+        },
+        ..RunOptions::default()
+    };
+    bench.run_with(&trial).unwrap();
+    assert_eq!(bench.sent(), [3, 1]);
+}
+
+#[test]
+fn takes_answers_of_outputs_that_the_job_names() {
+    for format in ["parquet", "csv", "jsonl", "arrow", "tsv"] {
+        let work = work("", "");
+        work.write("rows.csv", rows(&FOUR));
+        let path = format!("old/first.{format}");
+        work.write("job.toml", job("", "", &path));
+        let bench = Bench::new(work);
+        bench.run().unwrap();
+        let answers = bench.answers();
+        let now = [&FOUR[..], &[("e", "five", "2")]].concat();
+        bench.work.write("rows.csv", rows(&now));
+        let reuse = "reuse = [\"old/*\", \"none/*.parquet\"]";
+        bench.work.write("job.toml", job(reuse, "", "out.parquet"));
+        assert!(bench.run().unwrap().all_succeeded());
+        assert_eq!(bench.sent(), [4, 1], "{format}");
+        let output = bench.output();
+        let (ids, texts) = (output.column("_rm_custom_id"), output.column("_rm_text"));
+        for (id, text) in ids.iter().zip(&texts) {
+            assert_eq!(bench.answers()[id], *text, "{format}");
+        }
+        assert!(ids[..4].iter().all(|id| answers.contains_key(id)));
+        let costs = output.column("_rm_cost_usd");
+        assert!(
+            costs.iter().all(|cost| cost.parse::<f64>().unwrap() > 0.0),
+            "{costs:?}"
+        );
+    }
+}
+
+#[test]
+fn pays_identical_requests_once() {
+    let twice = [
+        ("a", "same", "1"),
+        ("b", "other", "2"),
+        ("c", "same", "3"),
+        ("d", "same", "4"),
+    ];
+    let work = work("dedupe = true", "");
+    work.write("rows.csv", rows(&twice));
+    let bench = Bench::new(work);
+    let report = bench.run().unwrap();
+    assert!(report.all_succeeded());
+    assert_eq!(bench.sent(), [2]);
+    let output = bench.output();
+    let texts = output.column("_rm_text");
+    assert_eq!((&texts[2], &texts[3]), (&texts[0], &texts[0]));
+    assert_eq!(output.column("_rm_status"), vec!["succeeded"; 4]);
+    let costs = output.column("_rm_cost_usd");
+    assert!(costs[2].parse::<f64>().unwrap() == 0.0 && costs[0].parse::<f64>().unwrap() > 0.0);
+    let bill = report
+        .summary
+        .unwrap()
+        .totals
+        .bill
+        .total()
+        .total()
+        .to_string();
+    let sum: f64 = costs.iter().map(|cost| cost.parse::<f64>().unwrap()).sum();
+    assert!((sum - bill.trim_start_matches('$').parse::<f64>().unwrap()).abs() < 1e-9);
+    // The next run has nothing to send, whatever the order of the rows.
+    let mut back = twice;
+    back.reverse();
+    bench.work.write("rows.csv", rows(&back));
+    assert!(bench.run().unwrap().all_succeeded());
+    assert_eq!(bench.sent(), [2]);
+    assert_eq!(
+        bench.output().column("_rm_text"),
+        [0, 0, 1, 0].map(|at: usize| texts[at].clone())
+    );
+}
+
+#[test]
+fn takes_answers_in_any_order() {
+    let mut many: Vec<(String, String)> = (0..2_000)
+        .map(|n| (format!("k{n}"), format!("text {n}")))
+        .collect();
+    let table = |rows: &[(String, String)]| {
+        let line = |(id, body): &(String, String)| format!("{id},{body},x\n");
+        format!(
+            "id,body,seen\n{}",
+            rows.iter().map(line).collect::<String>()
+        )
+    };
+    let work = work("", "mode = \"merge\"");
+    work.write("rows.csv", table(&many));
+    let bench = Bench::new(work);
+    bench.run().unwrap();
+    fastrand::Rng::with_seed(7).shuffle(&mut many);
+    bench.work.write("rows.csv", table(&many));
+    assert!(bench.run().unwrap().all_succeeded());
+    assert_eq!(bench.sent().iter().sum::<u64>(), 2_000);
+    let output = bench.output();
+    let (ids, custom_ids) = (output.column("id"), output.column("_rm_custom_id"));
+    assert_eq!(
+        ids,
+        many.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>()
+    );
+    let answers = bench.answers();
+    for ((id, custom_id), text) in ids.iter().zip(&custom_ids).zip(output.column("_rm_text")) {
+        assert!(custom_id.ends_with(&format!("-{id}")));
+        assert_eq!(answers[custom_id], text);
+    }
+}
+
+#[test]
+fn sends_everything_again_only_when_asked() {
+    let bench = after_one_run("", "mode = \"merge\"", &FOUR);
+    let again = RunOptions {
+        again: true,
+        ..RunOptions::default()
+    };
+    assert!(bench.run_with(&again).unwrap().all_succeeded());
+    assert_eq!(bench.sent(), [4, 4]);
+}
+
+#[test]
+fn never_takes_a_simulated_answer_for_a_real_one() {
+    let bench = after_one_run("", "mode = \"merge\"", &FOUR);
+    let simulate = RunOptions {
+        simulate: true,
+        ..RunOptions::default()
+    };
+    // The simulator of the bench says that it is one, so its answers and those of the built-in one
+    // are both simulated; they are kept in different files all the same.
+    bench.run_with(&simulate).unwrap();
+    assert_eq!(bench.sent(), [4]);
+    assert_eq!(bench.work.parquet("out.simulated.parquet").rows(), 4);
+}
+
+#[test]
+fn refuses_to_continue_what_is_not_its_output() {
+    let keyed = |key: &str| job("", "mode = \"merge\"", "out.parquet").replace("\"id\"", key);
+    let fault = |bench: &Bench| match bench.run() {
+        Err(Error::CannotContinue(found)) => {
+            assert_eq!(found.mode, OutputMode::Merge);
+            found.why
+        }
+        other => panic!("{other:?}"),
+    };
+    let bench = after_one_run("", "mode = \"merge\"", &FOUR);
+    let before = std::fs::read(bench.work.path("out.parquet")).unwrap();
+    bench.work.write("job.toml", keyed("\"id\", \"body\""));
+    assert!(matches!(fault(&bench), ContinueFault::OtherKey { .. }));
+    let less = "mode = \"merge\"\ncolumns = [\"id\"]";
+    bench.work.write("job.toml", job("", less, "out.parquet"));
+    let columns = vec!["body".to_owned(), "seen".to_owned()];
+    assert_eq!(fault(&bench), ContinueFault::MoreColumns { columns });
+    bench.work.write("job.toml", keyed("\"id\""));
+    bench.work.write("rows.csv", rows(&FOUR[1..]));
+    bench.work.write("out.parquet", "not a table");
+    assert!(matches!(fault(&bench), ContinueFault::NotReadable(_)));
+    assert_eq!(bench.sent(), [4]);
+    bench.work.write("out.parquet", before);
+    assert!(bench.run().unwrap().all_succeeded());
+}
+
+#[test]
+fn keeps_rows_when_the_source_gets_a_column() {
+    let bench = after_one_run("", "mode = \"merge\"", &FOUR);
+    let more = "id,body,seen,more\na,one,2,x\n";
+    bench.work.write("rows.csv", more);
+    assert!(bench.run().unwrap().all_succeeded());
+    let output = bench.output();
+    assert_eq!(output.column("id"), ["a", "b", "c", "d"]);
+    assert_eq!(output.column("more"), ["x", "", "", ""]);
+    assert_eq!(bench.sent(), [4]);
+}
+
+#[test]
+fn does_not_lose_rows_that_another_program_adds_meanwhile() {
+    let bench = after_one_run("", "mode = \"append\"", &FOUR);
+    bench.work.write("rows.csv", rows(&[("e", "five", "2")]));
+    bench.submit().unwrap();
+    let other = std::fs::read(bench.work.path("out.parquet")).unwrap();
+    let longer = [&other[..other.len() - 4], b"PAR1"].concat();
+    std::fs::write(bench.work.path("out.parquet"), &longer[..longer.len() - 1]).unwrap();
+    let report = bench
+        .collect(Some(std::time::Duration::from_secs(60)))
+        .unwrap();
+    let aside = report.summary.unwrap().set_aside.expect("it is set aside");
+    assert_eq!(aside.why, rowmill::engine::WorseOutput::Changed);
+    assert_eq!(bench.work.parquet("out.incomplete.parquet").rows(), 5);
+}
+
+#[test]
+fn resumes_a_merge_after_a_crash_at_any_act() {
+    for n in 1.. {
+        let bench = after_one_run("", "mode = \"merge\"", &FOUR);
+        bench
+            .work
+            .write("rows.csv", rows(&[("a", "one", "2"), ("e", "five", "2")]));
+        bench.clock.advance(std::time::Duration::from_secs(1));
+        let job = bench.job();
+        let run = bench.crash_at(n, |engine| engine.run(&job, &RunOptions::default()));
+        if run.is_ok() {
+            assert!(n > 5);
+            break;
+        }
+        assert!(bench.run().unwrap().all_succeeded(), "crash at {n}");
+        assert!(
+            bench.accepted().values().all(|times| *times == 1),
+            "crash at {n}"
+        );
+        assert_eq!(
+            bench.output().column("id"),
+            ["a", "e", "b", "c", "d"],
+            "crash at {n}"
+        );
+    }
+}
+
+#[test]
+fn reads_typed_answers_again() {
+    let schema = r#"{"type":"object","properties":{"topic":{"type":"string"},"urgent":{"type":"boolean"}},
+        "required":["topic","urgent"],"additionalProperties":false}"#;
+    let work = work("schema = \"s.json\"", "mode = \"merge\"");
+    work.write("s.json", schema).write("rows.csv", rows(&FOUR));
+    let bench = Bench::new(work);
+    bench.run().unwrap();
+    let before = bench.output().column("topic");
+    bench.work.write("rows.csv", rows(&[FOUR[2], FOUR[0]]));
+    assert!(bench.run().unwrap().all_succeeded());
+    let topics = bench.output().column("topic");
+    assert_eq!(topics, [2, 0, 1, 3].map(|at: usize| before[at].clone()));
+}
+
+#[test]
+fn finishes_the_run_of_last_night_before_it_plans_tonight() {
+    let work = work("", "mode = \"merge\"");
+    work.write("rows.csv", rows(&FOUR));
+    let hour = std::time::Duration::from_secs(3_600);
+    let bench = Bench::with(work, "", hour);
+    bench.submit().unwrap();
+    let tonight = [FOUR[1], ("c", "another three", "2"), ("e", "five", "2")];
+    bench.work.write("rows.csv", rows(&tonight));
+    // A command that does not wait leaves what is in flight, and sends nothing beside it.
+    let submitted = bench.submit().unwrap();
+    assert_eq!(submitted.outcome, rowmill::engine::RunOutcome::Unfinished);
+    assert_eq!(bench.sent(), [4]);
+    let report = bench.run().unwrap();
+    assert!(report.all_succeeded());
+    assert_eq!(bench.notices.of("finished_first").len(), 2);
+    assert_eq!(bench.sent(), [4, 2]);
+    assert_eq!(bench.output().column("id"), ["b", "c", "e", "a", "d"]);
+}
