@@ -1,5 +1,5 @@
-//! Runs of a state → its ledger, where that was lost: what the journals and results of all runs say
-//! is entered again.
+//! Runs of a state → its ledger, where that was lost: what the journals and results of all runs
+//! say is entered again.
 
 use std::path::PathBuf;
 

@@ -10,7 +10,9 @@ use crate::ledger::{self, BudgetSpec};
 
 use super::Error;
 use super::kept_job::KeptJob;
-use super::state_files::{JobRecord, LedgerStanding, SharedLedger, StateRecord};
+use super::state_files::{
+    JobRecord, LedgerStanding, SharedLedger, StateRecord, is_same_place,
+};
 use super::state_location::StateLocation;
 
 /// Where a run belongs.
@@ -63,8 +65,8 @@ impl RunPlace {
             return file.to_path_buf();
         };
         match file.strip_prefix(then) {
-            Ok(own) => now.join(own),
-            Err(_) => file.to_path_buf(),
+            Ok(own) if !is_same_place(then, now) => now.join(own),
+            _ => file.to_path_buf(),
         }
     }
 

@@ -15,7 +15,7 @@ use super::leftovers::is_run_id;
 use super::notice::Notice;
 use super::run_place::RunPlace;
 use super::setup::Engine;
-use super::state_files::{JobRecord, OutputMark, StateRecord, is_same_place};
+use super::state_files::{JobRecord, OutputMark, StateRecord, is_same_place, plain};
 use super::state_location::StateLocation;
 use super::{Error, RowSelection, Run};
 
@@ -156,7 +156,7 @@ impl Engine {
         self.check_clock(&file.job.head.name)?;
         let state = self.state.path().to_path_buf();
         let job = &file.job.head.name;
-        let place = RunPlace::new(state, job, absolute(&file.path), &file.job.budget);
+        let place = RunPlace::new(state, job, plain(&file.path), &file.job.budget);
         if place.has_lost_ledger()? {
             return Err(Error::LedgerLost {
                 ledger: place.ledger,
@@ -269,7 +269,7 @@ impl Engine {
         self.observer
             .notice(Notice::State(&StateNote::JobFileMoved {
                 from: record.recorded().to_path_buf(),
-                to: absolute(&file.path),
+                to: plain(&file.path),
             }));
         own.write(&job_folder)
     }

@@ -1,9 +1,9 @@
 //! What a state directory says of itself, of its jobs and beside their outputs.
 //!
 //! ```text
-//!  .rowmill/state.json                    a random id, which stays when the directory is moved or copied
-//!  .rowmill/<job>/job.json                the job file that the runs belong to
-//!  .<output file>.rowmill.json            beside the output: its job, its state and its newest run
+//!  .rowmill/state.json            a random id, which stays when the directory is moved or copied
+//!  .rowmill/<job>/job.json        the job file that the runs belong to
+//!  .<output file>.rowmill.json    beside the output: its job, its state and its newest run
 //! ```
 //!
 //! A state of an earlier version has none of them and gets them when a run of it is opened.
@@ -165,10 +165,10 @@ impl StateRecord {
 
 impl JobRecord {
     pub(super) fn new(state: &Path, file: &Path) -> JobRecord {
-        let file = absolute(file);
+        let file = plain(file);
         JobRecord {
             format: FORMAT,
-            relative: relative_to(&absolute(state), &file),
+            relative: relative_to(&plain(state), &file),
             file,
         }
     }
@@ -246,9 +246,9 @@ impl OutputMark {
         OutputMark {
             format: FORMAT,
             job: job.to_owned(),
-            job_file: absolute(job_file),
+            job_file: plain(job_file),
             state_id: id.to_owned(),
-            state: absolute(state),
+            state: plain(state),
             run: None,
             unfinished: false,
             written_at: Timestamp::UNIX_EPOCH,
@@ -339,6 +339,17 @@ fn relative_to(folder: &Path, path: &Path) -> PathBuf {
         .skip(shared)
         .map(|_| Component::ParentDir);
     up.chain(path.components().skip(shared)).collect()
+}
+
+/// A whole path, without `.` and `..` where that is the same place; behind a link it may not be.
+pub(super) fn plain(path: &Path) -> PathBuf {
+    let whole = absolute(path);
+    let plain = lexical(&whole);
+    if is_same_place(&plain, &whole) {
+        plain
+    } else {
+        whole
+    }
 }
 
 /// A path without `.` and `..`, as far as its text says.

@@ -55,8 +55,8 @@ impl StateLocation {
         is_state.then_some(StateLocation(state))
     }
 
-    /// The state that a target belongs to: that of a job for its file, that of a run for its folder,
-    /// else that of the working directory.
+    /// The state that a target belongs to: that of a job for its file, that of a run for its
+    /// folder, else that of the working directory.
     ///
     /// # Errors
     /// [`Error::Job`] where a job file cannot be read.
@@ -150,10 +150,10 @@ mod tests {
     #[test]
     fn an_address_is_no_state() {
         let refused = StateLocation::directory("s3://bucket/state").check();
-        assert!(
-            matches!(&refused, Err(Error::StateAddress { address }) if address == "s3://bucket/state"),
-            "{refused:?}"
-        );
+        let Err(Error::StateAddress { address }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(address, "s3://bucket/state");
         StateLocation::directory("state").check().unwrap();
     }
 }
