@@ -26,6 +26,9 @@ use super::reuse::{FileUses, RowClasses, SharedAnswer};
 use super::row_warnings::RowWarnings;
 use super::warm_up::WarmUpBatches;
 
+/// Rows for each request, up to which the last batches are made near-equal.
+const MOST_ROWS_A_REQUEST: u64 = 8;
+
 /// Packs rendered rows into batches, and spools them where there is a spool.
 pub(super) struct BatchMaker<'a> {
     planner: &'a Planner<'a>,
@@ -325,9 +328,20 @@ impl<'a> BatchMaker<'a> {
         Ok(())
     }
 
-    /// Makes the last batches near-equal, so that none is left over with a few rows.
+    /// Makes the last batches near-equal, so that none is left over with a few rows. Where most rows
+    /// have no request, writing all of them once more would cost more than a small batch does.
     fn rebalance(&mut self) -> Result<(), Error> {
-        if let Some(new) = self.tail.rebalance(&self.packer) {
+        let rows: u64 = self.batches.iter().map(|batch| batch.rows).sum();
+        let requests: u64 = self
+            .batches
+            .iter()
+            .map(|batch| u64::from(batch.requests))
+            .sum();
+        let is_mostly_requests = rows <= requests.saturating_mul(MOST_ROWS_A_REQUEST);
+        if let Some(new) = is_mostly_requests
+            .then(|| self.tail.rebalance(&self.packer))
+            .flatten()
+        {
             let kept = self.batches.len() - new.len();
             if let Some(folder) = self.spool {
                 let first = u32::try_from(kept + 1)

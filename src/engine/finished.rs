@@ -6,9 +6,10 @@
 //! rows that name pictures) the planned rows of both runs are compared, one by one: the keys, the
 //! hashes of the requests and the columns kept for the output.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use crate::batch::SpoolReader;
+use crate::batch::{SpoolReader, SpoolRows};
 use crate::job::JobFile;
 use crate::journal::{self, Journal, Plan, RunDir, Stage};
 use crate::outcome::Status;
@@ -17,6 +18,7 @@ use super::Error;
 use super::compile::CompiledJob;
 use super::fingerprint::{has_same_files, hash_of_job, hashed_files, is_same_source, source_files};
 use super::output_change::OutputChange;
+use super::reuse;
 
 /// A run that is over, with its output.
 #[derive(Debug, Clone)]
@@ -108,51 +110,89 @@ impl Finished {
     }
 
     /// Whether a run that is planned, and not sent, has the same rows: the same requests under the
-    /// same keys, and the same columns to be written beside their answers.
+    /// same keys, and the same columns to be written beside their answers. Which of them are sent
+    /// does not matter, nor in which batches.
     ///
     /// # Errors
     /// [`Error::Journal`] and [`Error::Batch`] when the planned run cannot be read. If that happens
     /// with the finished one, it is another.
     pub(super) fn has_rows_of(&self, planned: &Path) -> Result<bool, Error> {
         let (dir, plan, _) = RunDir::open(planned)?;
-        let same_size = |(a, b): (&crate::batch::SpooledBatch, &crate::batch::SpooledBatch)| {
-            (a.rows, a.requests, a.first_row, a.last_row)
-                == (b.rows, b.requests, b.first_row, b.last_row)
-        };
-        if plan.batches.len() != self.plan.batches.len()
-            || !plan.batches.iter().zip(&self.plan.batches).all(same_size)
-        {
-            return Ok(false);
-        }
         let Ok((own, ..)) = RunDir::open(&self.folder) else {
             return Ok(false);
         };
-        for batch in &plan.batches {
-            let theirs = SpoolReader::open_without_fragments(&dir.spool_file(batch.number))?;
-            let Ok(ours) = SpoolReader::open_without_fragments(&own.spool_file(batch.number))
-            else {
+        let mut theirs = PlannedRows::new(&dir, &plan);
+        let mut ours = PlannedRows::new(&own, &self.plan);
+        loop {
+            let Ok(at_hand) = ours.at_hand() else {
                 return Ok(false);
             };
-            if theirs.columns() != ours.columns() {
+            let count = match (theirs.at_hand()?, at_hand) {
+                (0, 0) => return Ok(true),
+                (theirs, ours) => theirs.min(ours),
+            };
+            if count == 0 || !is_same(&theirs.take(count), &ours.take(count)) {
                 return Ok(false);
             }
-            let mut ours = ours.into_iter();
-            for theirs in theirs {
-                let theirs = theirs?;
-                let Some(Ok(ours)) = ours.next() else {
-                    return Ok(false);
+        }
+    }
+}
+
+/// Whether rows of two plans are the same, sent or not.
+fn is_same(theirs: &SpoolRows, ours: &SpoolRows) -> bool {
+    let needs_no_request = |reason: Option<&str>| reason.is_none_or(reuse::is_answered_elsewhere);
+    let mut reasons = theirs.unsent.iter().zip(&ours.unsent);
+    ours.row_index == theirs.row_index
+        && ours.key == theirs.key
+        && ours.request_hash == theirs.request_hash
+        && reasons.all(|(a, b)| a == b || (needs_no_request(a) && needs_no_request(b)))
+        && ours.tag == theirs.tag
+        && ours.columns == theirs.columns
+}
+
+/// The rows of a plan, over all its batches.
+struct PlannedRows {
+    files: VecDeque<PathBuf>,
+    open: Option<SpoolReader>,
+    rows: Option<SpoolRows>,
+}
+
+impl PlannedRows {
+    fn new(dir: &RunDir, plan: &Plan) -> PlannedRows {
+        let files = plan
+            .batches
+            .iter()
+            .map(|batch| dir.spool_file(batch.number));
+        PlannedRows {
+            files: files.collect(),
+            open: None,
+            rows: None,
+        }
+    }
+
+    /// How many rows can be taken now; 0 at the end.
+    fn at_hand(&mut self) -> Result<usize, Error> {
+        loop {
+            if let Some(rows) = self.rows.as_ref().filter(|rows| !rows.is_empty()) {
+                return Ok(rows.len());
+            }
+            self.rows = match &mut self.open {
+                Some(open) => open.next().transpose()?,
+                None => None,
+            };
+            if self.rows.is_none() {
+                let Some(file) = self.files.pop_front() else {
+                    return Ok(0);
                 };
-                let is_same = ours.row_index == theirs.row_index
-                    && ours.key == theirs.key
-                    && ours.request_hash == theirs.request_hash
-                    && ours.unsent == theirs.unsent
-                    && ours.tag == theirs.tag
-                    && ours.columns == theirs.columns;
-                if !is_same {
-                    return Ok(false);
-                }
+                self.open = Some(SpoolReader::open_without_fragments(&file)?);
             }
         }
-        Ok(true)
+    }
+
+    /// Takes rows that are at hand.
+    fn take(&mut self, count: usize) -> SpoolRows {
+        let rows = self.rows.take().expect("rows are at hand");
+        self.rows = Some(rows.slice(count, rows.len() - count));
+        rows.slice(0, count)
     }
 }

@@ -594,6 +594,9 @@ mod tests {
             "api_version",
             "betas",
             "unknown_betas",
+            "dedupe",
+            "reuse",
+            "reuse_status",
             "on_row_error",
             "on_too_large",
         ];

@@ -6,8 +6,8 @@ use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch, UInt32Array,
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 
-use super::plan::{CopiedFile, KeptRows, ReusePlan, cannot};
-use super::{ContinueFault, answers, earlier};
+use super::plan::{KeptRows, ReusePlan, cannot};
+use super::{CannotContinue, ContinueFault, answers, earlier};
 use crate::engine::{Error, Run};
 use crate::outcome::Status;
 use crate::output::{OutputSchema, OutputWriter};
@@ -66,12 +66,22 @@ pub(crate) fn write_kept(
     let (Some(Some(copy)), listed) = (plan.files.first(), listed(run, &plan.kept)?) else {
         return Ok(counts);
     };
-    let mut left = listed.as_deref();
     if plan.kept == KeptRows::None {
         return Ok(counts);
     }
+    let path = answers::check(run, copy)?;
+    let source = earlier::open(&path, copy.format)?;
+    // An export may write other columns than the plan did.
+    if let Some(why) = column_fault(source.schema(), schema) {
+        return Err(Error::CannotContinue(Box::new(CannotContinue {
+            path: copy.from.clone(),
+            mode: plan.mode,
+            why,
+        })));
+    }
+    let mut left = listed.as_deref();
     let status = format!("{prefix}status");
-    for rows in open(run, copy)?.scan(None)? {
+    for rows in source.scan(None)? {
         let rows = rows?;
         let batch = match &mut left {
             None => rows.batch,
@@ -85,11 +95,6 @@ pub(crate) fn write_kept(
         writer.write(&in_schema(&batch, schema.schema())?)?;
     }
     Ok(counts)
-}
-
-fn open(run: &Run, copy: &CopiedFile) -> Result<crate::source::Source, Error> {
-    let path = answers::check(run, copy)?;
-    Ok(earlier::open(&path, copy.format)?)
 }
 
 /// The rows that are listed; `None` where all stay.
