@@ -32,7 +32,7 @@ pub(super) fn hashed_files(compiled: &CompiledJob) -> Vec<HashedFile> {
         .template_files()
         .iter()
         .map(|(path, hash)| HashedFile {
-            path: from_job_folder(path, &compiled.job_folder),
+            path: path.clone(),
             hash: hash.clone(),
         })
         .collect()
@@ -61,20 +61,9 @@ pub(super) fn is_same_source(planned: &[SourceFile], now: &[SourceFile]) -> bool
     planned.len() == now.len() && planned.iter().zip(now).all(is_same)
 }
 
-/// Whether a file is one that a run was planned from.
-pub(super) fn is_same_file(planned: &HashedFile, now: &HashedFile) -> bool {
-    planned.hash == now.hash && is_same_path(&planned.path, &now.path)
-}
-
-/// Whether files are those that a run was planned from.
-pub(super) fn has_same_files(planned: &[HashedFile], now: &[HashedFile]) -> bool {
-    let pairs = planned.iter().zip(now);
-    planned.len() == now.len() && pairs.into_iter().all(|(old, new)| is_same_file(old, new))
-}
-
 /// Whether a recorded path is that of a file. What an earlier version recorded was seen from the
 /// working directory, so it has the way to the job's folder before it.
-pub(super) fn is_same_path(planned: &Path, now: &Path) -> bool {
+fn is_same_path(planned: &Path, now: &Path) -> bool {
     planned == now || (now.is_relative() && planned.ends_with(now))
 }
 

@@ -16,7 +16,7 @@ use crate::outcome::Status;
 
 use super::Error;
 use super::compile::CompiledJob;
-use super::fingerprint::{has_same_files, hash_of_job, hashed_files, is_same_source, source_files};
+use super::fingerprint::{hash_of_job, hashed_files, is_same_source, source_files};
 use super::output_change::OutputChange;
 use super::reuse;
 
@@ -94,7 +94,7 @@ impl Finished {
     /// columns.
     #[must_use]
     pub(super) fn has_files_of(&self, compiled: &CompiledJob) -> bool {
-        has_same_files(&self.plan.templates, &hashed_files(compiled))
+        self.plan.templates == hashed_files(compiled)
             && self.plan.answer == compiled.answer_plan
             && self.plan.source_schema == format!("{:?}", compiled.source.schema())
     }

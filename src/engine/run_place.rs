@@ -10,9 +10,7 @@ use crate::ledger::{self, BudgetSpec};
 
 use super::Error;
 use super::kept_job::KeptJob;
-use super::state_files::{
-    JobRecord, LedgerStanding, SharedLedger, StateRecord, is_same_place,
-};
+use super::state_files::{JobRecord, LedgerStanding, SharedLedger, StateRecord, is_same_place};
 use super::state_location::StateLocation;
 
 /// Where a run belongs.

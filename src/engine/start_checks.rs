@@ -253,18 +253,16 @@ impl Engine {
             return Ok(());
         }
         match record.job_file(state) {
-            Some(other) if !is_same_place(&other, &file.path) => {
-                if !take_over {
-                    return Err(Error::OtherJobFile {
-                        job: name.clone(),
-                        state: state.to_path_buf(),
-                        recorded: other,
-                        given: file.path.clone(),
-                    });
-                }
+            Some(same) if is_same_place(&same, &file.path) => return own.write(&job_folder),
+            Some(other) if !take_over => {
+                return Err(Error::OtherJobFile {
+                    job: name.clone(),
+                    state: state.to_path_buf(),
+                    recorded: other,
+                    given: file.path.clone(),
+                });
             }
-            Some(_) => return own.write(&job_folder),
-            None => {}
+            _ => {}
         }
         self.observer
             .notice(Notice::State(&StateNote::JobFileMoved {

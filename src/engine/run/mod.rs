@@ -35,9 +35,7 @@ use crate::engine::context::between;
 use crate::engine::evidence::{Evidence, Scope};
 use crate::engine::export_options::ExportOptions;
 use crate::engine::export_summary::ExportSummary;
-use crate::engine::fingerprint::{
-    hash_of_job, hashed_files, is_same_file, is_same_path, is_same_source, source_files,
-};
+use crate::engine::fingerprint::{hash_of_job, hashed_files, is_same_source, source_files};
 use crate::engine::kept_job::KeptJob;
 use crate::engine::pace::HeldByBudget;
 use crate::engine::reuse::ReusePlan;
@@ -697,10 +695,10 @@ fn changed_files<'f>(
     planned: &'f [HashedFile],
     now: &'f [HashedFile],
 ) -> impl Iterator<Item = &'f Path> {
-    let gone = planned
+    let differs = |file: &&HashedFile, others: &[HashedFile]| !others.contains(file);
+    let gone = planned.iter().filter(move |file| differs(file, now));
+    let new = now
         .iter()
-        .filter(|old| !now.iter().any(|new| is_same_file(old, new)));
-    let is_known = |new: &HashedFile| planned.iter().any(|old| is_same_path(&old.path, &new.path));
-    let new = now.iter().filter(move |file| !is_known(file));
+        .filter(move |file| !planned.iter().any(|old| old.path == file.path));
     gone.chain(new).map(|file| file.path.as_path())
 }
