@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use rowmill::engine::{Engine, Error, RunOptions, RunReport, Target};
+use rowmill::engine::{Engine, Error, RunOptions, RunReport, StateLocation, Target};
 use rowmill::job::JobFile;
 
 /// Takes a job to its output, with its runs kept in `state`.
@@ -23,7 +23,8 @@ pub fn run(job: &Path, state: &Path) -> Result<RunReport, Error> {
 #[allow(dead_code, reason = "the tests include this file and call `run`")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let job = std::env::args().nth(1).ok_or("usage: embed JOB")?;
-    let report = run(job.as_ref(), ".rowmill".as_ref())?;
+    let state = StateLocation::of_job(&JobFile::read(job.as_ref())?);
+    let report = run(job.as_ref(), state.path())?;
     println!("{:?}: {:?}", report.outcome, report.output_path());
     Ok(())
 }

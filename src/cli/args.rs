@@ -41,16 +41,17 @@ pub(crate) struct Common {
     /// Print one JSON document on stdout, also for errors; messages go to stderr.
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
-    /// The directory for runs, ledger and what jobs learned.
+    /// The directory for runs, ledger and what jobs learned. Default: that of the run, or what
+    /// `[state] path` of the job file names, or `.rowmill` next to the job file; `.rowmill` in the
+    /// working directory if the command names neither a job file nor a run's folder.
     #[arg(
         long,
         global = true,
         value_name = "DIR",
-        default_value = ".rowmill",
         env = "ROWMILL_STATE",
         help_heading = "Global options"
     )]
-    pub(crate) state: PathBuf,
+    pub(crate) state: Option<PathBuf>,
     /// A file of models and prices that overrides the built-in table (docs/models.md).
     #[arg(
         long,
@@ -235,6 +236,15 @@ pub(crate) struct Patience {
     pub(crate) patience: Option<std::time::Duration>,
 }
 
+/// Whether an output is taken from another state or job.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct TakeOver {
+    /// Write the output although another state or another job has written it, or is about to; rows
+    /// that the other one has sent are paid again.
+    #[arg(long)]
+    pub(crate) take_over: bool,
+}
+
 /// How much a run may cost.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct MaxCost {
@@ -317,6 +327,8 @@ pub(crate) struct Plan {
     pub(crate) budget: MaxCost,
     #[command(flatten)]
     pub(crate) select: Rows,
+    #[command(flatten)]
+    pub(crate) owner: TakeOver,
 }
 
 /// Arguments of `run`.
@@ -357,6 +369,8 @@ pub(crate) struct Run {
     pub(crate) place: Place,
     #[command(flatten)]
     pub(crate) patience: Patience,
+    #[command(flatten)]
+    pub(crate) owner: TakeOver,
 }
 
 /// Arguments of `submit`.
@@ -387,6 +401,8 @@ pub(crate) struct Submit {
     pub(crate) schedule: Schedule,
     #[command(flatten)]
     pub(crate) patience: Patience,
+    #[command(flatten)]
+    pub(crate) owner: TakeOver,
 }
 
 /// Arguments of `collect`.
@@ -544,6 +560,14 @@ pub(crate) struct Cost {
     /// Only this job.
     #[arg(long, value_name = "NAME")]
     pub(crate) job: Option<String>,
+    /// The ledger to show: a directory, or a file that ends in `.sqlite`. Default: that of the
+    /// state directory.
+    #[arg(long, value_name = "PATH", conflicts_with = "rebuild")]
+    pub(crate) ledger: Option<PathBuf>,
+    /// Enter what all runs of the state directory have spent and reserved, where the ledger was
+    /// lost. Sends nothing.
+    #[arg(long)]
+    pub(crate) rebuild: bool,
 }
 
 /// How the ledger is grouped.

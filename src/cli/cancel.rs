@@ -14,6 +14,7 @@ use super::explain::{self, Failure};
 use super::format::{plural, usd};
 use super::log::fields_of;
 use super::screen::Screen;
+use super::target;
 
 pub(crate) fn run(
     args: &Cancel,
@@ -21,7 +22,8 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let state = target::state(common, Some(&args.target), screen)?;
+    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
     let folder = match engine.find_run(&args.target) {
         Err(error @ Error::NoRun { .. }) if args.abandon => {
             return write_off(&engine, args, error, screen);

@@ -18,6 +18,7 @@ use super::format::{bytes, count, plural};
 use super::layout::{self, Column};
 use super::plan::{outline_table, warnings};
 use super::screen::{Screen, shown, width};
+use super::target;
 use super::words;
 
 pub(crate) fn run(
@@ -26,12 +27,14 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let file = JobFile::read(&args.job)?;
+    let state = target::state_of_job(common, &file);
+    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
     let mut rows = args.select.selection();
     if let Some(first) = args.rows {
         rows.limit = Some(rows.limit.map_or(first, |limit| limit.min(first)));
     }
-    let checked = engine.check(&JobFile::read(&args.job)?, &CheckOptions { rows })?;
+    let checked = engine.check(&file, &CheckOptions { rows })?;
     screen.finish();
     let warnings = warnings(&checked.warnings, &checked.plan, &checked.source);
     if screen.json {

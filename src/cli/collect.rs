@@ -11,6 +11,7 @@ use super::connect::engine;
 use super::explain::Failure;
 use super::outcome;
 use super::screen::Screen;
+use super::target;
 
 pub(crate) fn run(
     args: &Collect,
@@ -18,8 +19,9 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?
-        .with_patience(args.patience.patience);
+    let state = target::state(common, Some(&args.target), screen)?;
+    let engine =
+        engine(&state, Duration::ZERO, catalog, screen)?.with_patience(args.patience.patience);
     let options = CollectOptions {
         wait: args.wait,
         if_running: args.schedule.if_running.option(),

@@ -2,18 +2,23 @@
 //! job, model or run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rowmill::catalog::Catalog;
 use rowmill::cost::Money;
-use rowmill::ledger::{Ledger, LedgerEntry};
+use rowmill::ledger::{self, Ledger, LedgerEntry};
 use serde::Serialize;
 use serde_json::json;
 
 use super::args::{By, Common, Cost};
+use super::connect::engine;
 use super::explain::{self, Failure};
 use super::format::{count, plural, usd};
 use super::layout::Column;
-use super::screen::{Screen, table};
+use super::screen::{Screen, shown_to, table};
+use super::target;
 
 /// How costs are grouped.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -36,10 +41,15 @@ struct CostGroups {
 pub(crate) fn run(
     args: &Cost,
     common: &Common,
-    catalog: &Catalog,
-    screen: &Screen,
+    catalog: &Arc<Catalog>,
+    screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let ledger = Ledger::open_if_there(&common.state)?;
+    let state = target::state(common, None, screen)?;
+    if args.rebuild {
+        return rebuild(&state, catalog, screen);
+    }
+    let place = args.ledger.as_ref().unwrap_or(&state);
+    let ledger = Ledger::open_if_there(&ledger::file_of(place), ledger::PATIENCE)?;
     let entries = ledger
         .as_ref()
         .map(Ledger::entries)
@@ -63,7 +73,7 @@ pub(crate) fn run(
     if real.groups.is_empty() && simulated.groups.is_empty() {
         screen.say(format!(
             "the ledger of `{}` has nothing to show",
-            common.state.display()
+            place.display()
         ));
         return Ok(explain::DONE);
     }
@@ -88,6 +98,35 @@ pub(crate) fn run(
         ));
     }
     Ok(explain::DONE)
+}
+
+/// Enters all runs of the state into its ledger.
+fn rebuild(state: &Path, catalog: &Arc<Catalog>, screen: &Arc<Screen>) -> Result<u8, Failure> {
+    let rebuilt = engine(state, Duration::ZERO, catalog, screen)?.rebuild_ledger()?;
+    screen.finish();
+    if screen.json {
+        screen.json(&rebuilt);
+    }
+    screen.say(format!(
+        "the ledger of `{}` now has what {}",
+        state.display(),
+        plural(
+            rebuilt.runs as u64,
+            "run has spent and reserved",
+            "runs have spent and reserved"
+        )
+    ));
+    for (run, reason) in &rebuilt.unreadable {
+        screen.warn(format!(
+            "the run {} cannot be read, and is not in the ledger: {}",
+            shown_to(&run.display().to_string(), 1_000),
+            shown_to(reason, 1_000)
+        ));
+    }
+    Ok(match rebuilt.unreadable.is_empty() {
+        true => explain::DONE,
+        false => explain::CHANGE,
+    })
 }
 
 fn side(entries: &[&LedgerEntry], by: By, catalog: &Catalog) -> CostGroups {

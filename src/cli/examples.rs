@@ -95,7 +95,9 @@ pub(crate) const COST: &str = "\
 Examples:
   rowmill cost                                  by day
   rowmill cost --by job --since 2026-11-01      cost of each job since that day
-  rowmill cost --by model --job tickets --json  one job, as JSON";
+  rowmill cost --by model --job tickets --json  one job, as JSON
+  rowmill cost --state jobs/.rowmill            of jobs in another folder
+  rowmill cost --rebuild                        after the ledger was lost: enters all runs again";
 
 pub(crate) const SIM: &str = "\
 Examples:

@@ -90,6 +90,8 @@ pub(crate) fn of_error(error: &Error, sent: &Sent) -> u8 {
         Error::Journal(journal::Error::Locked { .. } | journal::Error::JobLocked { .. }) => LOCKED,
         Error::StillRunning { .. } => UNFINISHED,
         Error::Journal(journal::Error::NoRun { .. }) => NO_RUN,
+        // Another process has it, and the same command succeeds when that has finished.
+        Error::Ledger(ledger::Error::Busy { .. }) => PROVIDER,
         // A person has to change something first, and it would not help to run the command again.
         error if needs_a_change(error) && !sent.now => CHANGE,
         _ if sent.ever => PROVIDER,
@@ -153,6 +155,15 @@ fn needs_a_change(error: &Error) -> bool {
         | Error::Abandoned { .. }
         | Error::RunGone { .. }
         | Error::SoundJournal { .. }
+        | Error::StateAddress { .. }
+        | Error::StateFile { .. }
+        | Error::StateNotWritable { .. }
+        | Error::OtherJobFile { .. }
+        | Error::OldState(_)
+        | Error::OutputTaken(_)
+        | Error::StateRestored { .. }
+        | Error::ClockBehind { .. }
+        | Error::LedgerLost { .. }
         | Error::AlteredResults { .. }
         | Error::MissingResults { .. }
         | Error::CannotContinue(_)

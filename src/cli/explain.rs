@@ -238,6 +238,14 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
         Error::Abandoned { .. } => "run_abandoned",
         Error::RunGone { .. } => "run_missing",
         Error::SoundJournal { .. } => "nothing_to_rescue",
+        Error::StateAddress { .. } | Error::StateFile { .. } => "invalid_state",
+        Error::StateNotWritable { .. } => "state_not_writable",
+        Error::OtherJobFile { .. } => "other_job_file",
+        Error::OldState(_) => "old_state",
+        Error::OutputTaken(_) => "output_taken",
+        Error::StateRestored { .. } => "state_restored",
+        Error::ClockBehind { .. } => "clock_behind",
+        Error::LedgerLost { .. } => "ledger_lost",
         Error::AlteredResults { .. } => "results_altered",
         Error::MissingResults { .. } => "results_missing",
         Error::CannotContinue(_) => "output_cannot_be_continued",
@@ -279,6 +287,9 @@ fn says_what_was_sent(error: &Error) -> bool {
             | Error::StoppedAtCheckpoint(_)
             | Error::Changed { .. }
             | Error::Journal(_)
+            | Error::OutputTaken(_)
+            | Error::StateRestored { .. }
+            | Error::LedgerLost { .. }
     )
 }
 
@@ -332,7 +343,11 @@ fn describe(error: &Error, sent: &Sent) -> Explanation {
             kept: vec![words::engine::standing(&refused.standing)],
             ..plain(error)
         },
-        other => plain(other),
+        other => {
+            let mut text = plain(other);
+            text.details.extend(words::state::details(other));
+            text
+        }
     };
     text.causes.extend(causes(error.source()));
     if let (Some(run), true, false) = (&sent.run, sent.ever, says_what_was_sent(error)) {
@@ -557,9 +572,8 @@ fn ledger_hint(error: &ledger::Error) -> Option<String> {
             "use the version of rowmill that wrote it, or a newer one".to_owned()
         }
         ledger::Error::NotOurs { path } | ledger::Error::Edited { path, .. } => format!(
-            "restore it from a copy, or move `{}` away: a new one is created, which covers the \
-             runs that are resumed; budgets then no longer include what other runs spent. Nothing \
-             was sent now",
+            "restore it from a copy, or move `{}` away and enter all runs again with `rowmill cost \
+             --rebuild`. Nothing was sent now",
             path.display()
         ),
         ledger::Error::Conflict { .. } => {
@@ -599,7 +613,7 @@ fn duplicate_keys(shared: &SharedKeys) -> Explanation {
 }
 
 fn hint(error: &Error) -> Option<String> {
-    if let Some(hint) = words::call::hint(error) {
+    if let Some(hint) = words::call::hint(error).or_else(|| words::state::hint(error)) {
         return Some(hint);
     }
     let text = match error {
@@ -704,8 +718,8 @@ fn hint(error: &Error) -> Option<String> {
             run.display()
         ),
         Error::RunGone { run, state, .. } => format!(
-            "restore its folder in `{}` and resume it; if it is lost, abandon it with `rowmill \
-             cancel {run} --abandon`, and `rowmill run JOB --new` starts a new run, which pays for \
+            "restore its folder in `{0}` and resume it; if it is lost, abandon it with `rowmill \
+             cancel {run} --abandon --state {0}`, and `rowmill run JOB --new` starts a new run, which pays for \
              its rows again",
             state.display()
         ),

@@ -21,7 +21,8 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let state = target::state(common, Some(&args.target), screen)?;
+    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
     let folder = engine.find_run(&args.target)?;
     let job = match (&args.job, target::find(&engine, &args.target)?) {
         (Some(path), _) => Some(JobFile::read(path)?),

@@ -108,17 +108,6 @@ fn usage_error(error: &clap::Error) -> u8 {
 fn command(cli: &Cli, screen: &Arc<Screen>) -> Result<u8, Failure> {
     let common = &cli.common;
     let catalog = &catalog::read(common.models.as_deref())?;
-    let reads_state = !matches!(
-        cli.command,
-        Command::Init(_)
-            | Command::Check(_)
-            | Command::Preview(_)
-            | Command::Sim(_)
-            | Command::Completions { .. }
-    );
-    if reads_state {
-        target::warn_of_others(&common.state, screen);
-    }
     match &cli.command {
         Command::Init(args) => init::run(args, screen),
         Command::Check(args) => check::run(args, common, catalog, screen),

@@ -17,6 +17,7 @@ use super::explain::{self, Failure};
 use super::format::{bytes, count, plural};
 use super::layout::Column;
 use super::screen::{Screen, labelled, table};
+use super::target;
 use super::words;
 
 /// More batches than this are not listed one by one.
@@ -28,7 +29,10 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let file = JobFile::read(&args.job)?;
+    let state = target::state_of_job(common, &file);
+    target::warn_of_others(&state, screen);
+    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
     let options = PlanOptions {
         simulate: args.simulate,
         rows: args.select.selection(),
@@ -39,8 +43,9 @@ pub(crate) fn run(
         }),
         max_cost: args.budget.max_cost,
         out: args.out.clone(),
+        take_over: args.owner.take_over,
     };
-    let result = engine.plan(&JobFile::read(&args.job)?, &options)?;
+    let result = engine.plan(&file, &options)?;
     screen.finish();
     let warnings = warnings(&result.warnings, &result.plan, &result.source);
     if screen.json {

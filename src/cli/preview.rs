@@ -16,6 +16,7 @@ use super::explain::{self, Failure};
 use super::format::{bytes, count};
 use super::layout::visible;
 use super::screen::{Screen, width};
+use super::target;
 use super::words;
 
 pub(crate) fn run(
@@ -24,13 +25,15 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let file = JobFile::read(&args.job)?;
+    let state = target::state_of_job(common, &file);
+    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
     let options = PreviewOptions {
         rows: args.select.selection(),
         count: args.rows,
         key: args.key.clone(),
     };
-    let preview = engine.preview(&JobFile::read(&args.job)?, &options)?;
+    let preview = engine.preview(&file, &options)?;
     for warning in &preview.warnings {
         screen.warn(words::engine::warning(warning));
     }

@@ -1,5 +1,6 @@
 //! `rowmill prune`: removes old runs and trials.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::explain::{self, Failure};
 use super::format::{bytes, plural};
 use super::layout::Column;
 use super::screen::{Screen, table};
-use super::words;
+use super::{target, words};
 
 pub(crate) fn run(
     args: &Prune,
@@ -20,7 +21,9 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    // Several targets are of one state: that of the first.
+    let state = target::state(common, args.targets.first().map(PathBuf::as_path), screen)?;
+    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
     let options = PruneOptions {
         targets: args.targets.clone(),
         older_than: args.older_than,

@@ -10,6 +10,7 @@ use super::connect::engine;
 use super::explain::Failure;
 use super::outcome;
 use super::screen::Screen;
+use super::target;
 
 pub(crate) fn run(
     args: &Rescue,
@@ -17,8 +18,9 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?
-        .with_patience(args.patience.patience);
+    let state = target::state(common, Some(&args.target), screen)?;
+    let engine =
+        engine(&state, Duration::ZERO, catalog, screen)?.with_patience(args.patience.patience);
     let report = engine.rescue(&engine.find_run(&args.target)?)?;
     Ok(outcome::show(&report, Schedule::default(), screen))
 }

@@ -18,8 +18,9 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, args.processing, catalog, screen)?
-        .with_patience(args.patience.patience);
+    let state = target::state(common, Some(&args.target), screen)?;
+    let engine =
+        engine(&state, args.processing, catalog, screen)?.with_patience(args.patience.patience);
     let options = RunOptions {
         simulate: args.simulate,
         rows: args.select.selection(),
@@ -31,6 +32,7 @@ pub(crate) fn run(
         resubmit_uncertain: args.resubmit_doubtful,
         ignore_canary: args.ignore_canary,
         replace_output: args.place.replace,
+        take_over: args.owner.take_over,
         deadline: args.deadline,
     };
     let target = target::find(&engine, &args.target)?;

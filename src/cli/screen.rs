@@ -390,6 +390,14 @@ impl Screen {
                     self.say(text);
                 }
             }
+            Notice::State(note) if words::state::is_warning(note) => {
+                self.log.message(
+                    Level::Warn,
+                    Some(WARNING),
+                    &words::state::note(note),
+                    || fields_of(&notice),
+                );
+            }
             Notice::ResultsNotFetched { .. }
             | Notice::NothingUncertain
             | Notice::ResultsFetchedAgain { .. } => {

@@ -1,5 +1,6 @@
 //! `rowmill status`: shows the state of runs.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
 use rowmill::cost::Money;
-use rowmill::engine::{Engine, Error, MoneyView, RunView, TrialOutput, in_one_line, view};
+use rowmill::engine::{
+    Engine, Error, MoneyView, RunView, TrialOutput, in_one_line, ledger_of, view,
+};
 use rowmill::journal::{self, Manifest};
 use rowmill::ledger::{self, Ledger, LedgerEntry};
 use serde_json::{Value, json};
@@ -18,6 +21,7 @@ use super::explain::{self, Failure};
 use super::format::{count, duration, usd};
 use super::layout::Column;
 use super::screen::{Screen, shown, shown_to, table};
+use super::target;
 use super::words;
 
 pub(crate) fn run(
@@ -26,7 +30,8 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, Duration::ZERO, catalog, screen)?;
+    let state = target::state(common, args.target.as_deref(), screen)?;
+    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
     match &args.target {
         Some(target) => one(&engine, &engine.find_run(target)?, screen),
         None => all(&engine, screen),
@@ -72,10 +77,32 @@ fn show_trials(trials: &[TrialOutput], screen: &Screen) {
     screen.say("`rowmill prune --trials` removes trials and simulated outputs, with their runs");
 }
 
-/// What the ledger has on all runs. A ledger that cannot be used does not keep the runs from being
-/// shown.
-fn entries(state: &Path, screen: &Screen) -> Vec<LedgerEntry> {
-    let entries = Ledger::open_if_there(state)
+/// What the ledgers have on runs; each is read once.
+struct Ledgers<'a> {
+    state: &'a Path,
+    read: HashMap<PathBuf, Vec<LedgerEntry>>,
+}
+
+impl<'a> Ledgers<'a> {
+    fn new(state: &'a Path) -> Ledgers<'a> {
+        Ledgers {
+            state,
+            read: HashMap::new(),
+        }
+    }
+
+    /// What the ledger of a run has. One that cannot be used does not keep the runs from being
+    /// shown.
+    fn of_run(&mut self, run: &Path, screen: &Screen) -> &[LedgerEntry] {
+        let file = ledger_of(run, self.state).unwrap_or_else(|_| ledger::file_of(self.state));
+        self.read
+            .entry(file.clone())
+            .or_insert_with(|| entries(&file, screen))
+    }
+}
+
+fn entries(ledger: &Path, screen: &Screen) -> Vec<LedgerEntry> {
+    let entries = Ledger::open_if_there(ledger, ledger::PATIENCE)
         .and_then(|ledger| ledger.map_or(Ok(Vec::new()), |ledger| ledger.entries()));
     entries.unwrap_or_else(|error| {
         screen.warn(error.to_string());
@@ -108,7 +135,7 @@ fn money(money: Option<&MoneyView>) -> String {
 fn one(engine: &Engine, folder: &Path, screen: &Screen) -> Result<u8, Failure> {
     let state = engine.state().path();
     let (mut view, notes) = view(folder, Timestamp::now())?;
-    view.add_money(&entries(ledger::folder_of(folder, state), screen));
+    view.add_money(Ledgers::new(state).of_run(folder, screen));
     notes
         .iter()
         .for_each(|note| screen.warn(words::journal::run_note(note)));
@@ -185,7 +212,7 @@ fn one(engine: &Engine, folder: &Path, screen: &Screen) -> Result<u8, Failure> {
 fn all(engine: &Engine, screen: &Screen) -> Result<u8, Failure> {
     let state = engine.state().path();
     let runs = journal::all_runs(state)?;
-    let entries = entries(state, screen);
+    let mut ledgers = Ledgers::new(state);
     let views = runs
         .into_iter()
         .map(|run| match view(&run.path, Timestamp::now()) {
@@ -194,7 +221,7 @@ fn all(engine: &Engine, screen: &Screen) -> Result<u8, Failure> {
                     .iter()
                     .map(words::journal::run_note)
                     .for_each(|note| screen.warn(format!("{}: {note}", view.manifest.run)));
-                view.add_money(&entries);
+                view.add_money(ledgers.of_run(&run.path, screen));
                 Ok(view)
             }
             Err(error) => Err((run.path, error)),

@@ -18,8 +18,9 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    let engine = engine(&common.state, args.processing, catalog, screen)?
-        .with_patience(args.patience.patience);
+    let state = target::state(common, Some(&args.target), screen)?;
+    let engine =
+        engine(&state, args.processing, catalog, screen)?.with_patience(args.patience.patience);
     let options = RunOptions {
         simulate: args.simulate,
         rows: args.select.selection(),
@@ -29,6 +30,7 @@ pub(crate) fn run(
         if_running: args.schedule.if_running.option(),
         resubmit_uncertain: args.resubmit_doubtful,
         ignore_canary: args.ignore_canary,
+        take_over: args.owner.take_over,
         ..RunOptions::default()
     };
     let target = target::find(&engine, &args.target)?;

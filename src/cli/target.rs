@@ -1,10 +1,11 @@
 //! The target of a command: a job file, a run's folder, or a run's id.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rowmill::engine::{Engine, Error, Target};
+use rowmill::engine::{Engine, Error, StateLocation, Target};
+use rowmill::job::JobFile;
 
-use super::args::Fresh;
+use super::args::{Common, Fresh};
 use super::explain::{CHANGE, Failure};
 use super::screen::{Screen, shown_to};
 
@@ -29,6 +30,27 @@ pub(crate) fn check_new(target: &Target, fresh: Fresh) -> Result<(), Failure> {
         )),
         _ => Ok(()),
     }
+}
+
+/// The state directory of a command: the one that was typed or set, else that of its target.
+pub(crate) fn state(
+    common: &Common,
+    target: Option<&Path>,
+    screen: &Screen,
+) -> Result<PathBuf, Failure> {
+    let state = match (&common.state, target) {
+        (Some(typed), _) => typed.clone(),
+        (None, Some(target)) => StateLocation::of_target(target)?.into(),
+        (None, None) => StateLocation::of_working_directory().into(),
+    };
+    warn_of_others(&state, screen);
+    Ok(state)
+}
+
+/// The state directory of a command that names a job file.
+pub(crate) fn state_of_job(common: &Common, file: &JobFile) -> PathBuf {
+    let typed = common.state.clone();
+    typed.unwrap_or_else(|| StateLocation::of_job(file).into())
 }
 
 /// Warns about a state directory that others can change: its contents decide what is sent and

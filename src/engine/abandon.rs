@@ -128,7 +128,8 @@ impl Engine {
     /// releases what was reserved for batches that have outlived their time. What cannot be settled
     /// now is settled the next time.
     pub(super) fn settle_abandoned(&self, connection: &Connection) {
-        let Ok(reservations) = leftovers::reservations(self.state.path()) else {
+        let Ok(reservations) = leftovers::reservations(self.state.path(), self.ledger_patience)
+        else {
             return;
         };
         let folders = reservations

@@ -21,6 +21,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -28,10 +29,10 @@ use crate::catalog::Catalog;
 use crate::cost::{BatchCost, Bill, Money};
 use crate::estimate::{Bounds, MeasuredPrompts};
 use crate::join::{AttemptResults, JoinedRow, Joiner, RequestRow, ResultIndex};
-use crate::journal::{Batch, BatchState, Step};
+use crate::journal::{Batch, BatchState, Plan, Step};
 use crate::ledger::{
-    self, BudgetLimits, BudgetSpec, EntryState, Ledger, LedgerEntry, LimitUse, LimitedBatch,
-    OnLimit, Reservation, Shortage,
+    BudgetLimits, BudgetSpec, EntryState, Ledger, LedgerEntry, LimitUse, LimitedBatch, OnLimit,
+    Reservation, Shortage,
 };
 use crate::outcome::Usage;
 use crate::outcome::details::Wanted;
@@ -40,6 +41,8 @@ use crate::provider::Formats;
 use super::abandon::LONGEST_RESERVED;
 use super::batch_join::parser;
 use super::context::between;
+use super::run_place::RunPlace;
+use super::state_files::{LedgerStanding, StateRecord};
 use super::{Error, Run, results_file};
 
 /// What the budget of a run depends on.
@@ -47,8 +50,10 @@ use super::{Error, Run, results_file};
 pub struct BudgetContext {
     /// The models and their prices.
     pub catalog: Arc<Catalog>,
-    /// The state directory, whose ledger counts.
+    /// The state directory of runs that lie in none.
     pub state: PathBuf,
+    /// How long another process is waited for that has locked the ledger.
+    pub ledger_patience: Duration,
     /// Most that the run may cost, if the user set it; it replaces what was set when the run was
     /// planned.
     pub max_cost: Option<Money>,
@@ -60,6 +65,11 @@ pub struct BudgetContext {
 #[derive(Debug)]
 pub(crate) struct RunBudget {
     ledger: Ledger,
+    pub(super) place: RunPlace,
+    /// The id of the state directory.
+    pub(super) state_id: String,
+    /// Whether the ledger was lost, and lacks what other runs have spent.
+    is_incomplete: bool,
     entries: BTreeMap<u32, LedgerEntry>,
     budget: BudgetSpec,
     max_cost: Option<Money>,
@@ -109,29 +119,45 @@ pub enum BudgetCause {
 }
 
 impl RunBudget {
-    /// Opens the ledger that counts for a run.
+    /// Opens the ledger that counts for a run, and makes the directory of the run a state if it is
+    /// none yet.
     pub(crate) fn open(
-        folder: &Path,
-        run: &str,
+        place: RunPlace,
+        plan: &Plan,
         context: &BudgetContext,
         budget: BudgetSpec,
-        planned: Option<Money>,
+        now: Timestamp,
     ) -> Result<RunBudget, Error> {
-        let state = ledger::folder_of(folder, &context.state);
-        crate::durable::create_private_dir(state).map_err(|source| Error::File {
-            doing: "create the folder",
-            path: state.to_path_buf(),
-            source,
-        })?;
-        let ledger = Ledger::open(state)?;
+        for folder in [Some(place.state.as_path()), place.ledger.parent()] {
+            let folder = folder.unwrap_or(Path::new(""));
+            crate::durable::create_private_dir(folder).map_err(|source| Error::File {
+                doing: "create the folder",
+                path: folder.to_path_buf(),
+                source,
+            })?;
+        }
+        let is_incomplete = place.has_lost_ledger()?;
+        if is_incomplete {
+            // Before a new one is there, which nothing would tell from a complete one.
+            place.record_ledger(LedgerStanding::Incomplete, now)?;
+        }
+        let ledger = Ledger::open_file(&place.ledger, context.ledger_patience)?;
         let entries = ledger
-            .of_run(run)?
+            .of_run(&plan.run)?
             .into_iter()
             .map(|entry| (entry.batch, entry))
             .collect();
-        let max_cost = context.max_cost.or(planned);
+        let record = match is_incomplete {
+            true => StateRecord::ensure(&place.state, now)?,
+            false => place.record_ledger(LedgerStanding::Complete, now)?,
+        };
+        place.record_job_file()?;
+        let max_cost = context.max_cost.or(plan.max_cost);
         Ok(RunBudget {
             ledger,
+            place,
+            state_id: record.id,
+            is_incomplete,
             entries,
             budget,
             max_cost,
@@ -195,6 +221,12 @@ impl Run {
         batch: u32,
         now: Timestamp,
     ) -> Result<Option<Shortage>, Error> {
+        if self.budget.is_incomplete && !self.plan().is_in_process() {
+            return Err(Error::LedgerLost {
+                ledger: self.budget.ledger.path().to_path_buf(),
+                state: self.budget.place.state.clone(),
+            });
+        }
         self.measure_saved_results()?;
         let (amount, limits) = (self.worst_case(batch)?, self.budget.limits());
         let wanted = self.reservation(batch, amount, self.expected_cost(batch)?.worst_case);
@@ -404,9 +436,9 @@ impl Run {
         &self.budget.entries
     }
 
-    /// The state directory whose ledger counts.
+    /// The state directory that the run belongs to.
     pub(crate) fn state_folder(&self) -> &Path {
-        self.budget.ledger.path().parent().unwrap_or(Path::new("."))
+        &self.budget.place.state
     }
 
     /// Whether the ledger has a bill for a batch.

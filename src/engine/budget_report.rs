@@ -1,6 +1,7 @@
 //! A cost compared with the limits that apply to it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -104,7 +105,7 @@ impl Spending {
 
 /// What is used of the limits before a run of a job is planned. Nothing is created.
 pub(super) fn uses_before_a_run(
-    state: &Path,
+    ledger: (&Path, Duration),
     budget: &BudgetSpec,
     typed: Option<Money>,
     simulated: bool,
@@ -119,7 +120,8 @@ pub(super) fn uses_before_a_run(
         batch: 0,
         simulated,
     };
-    Ok(match Ledger::open_if_there(state)? {
+    let (ledger, patience) = ledger;
+    Ok(match Ledger::open_if_there(ledger, patience)? {
         Some(ledger) => ledger.uses(&of, &limits, now)?,
         None => limits.unused(),
     })

@@ -23,6 +23,7 @@ use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
 use super::report::{NothingReason, PlanResult, RunReport};
 use super::reuse::ReuseRules;
+use super::run_place::RunPlace;
 use super::setup::Engine;
 use super::start::{NewPlan, Started};
 use super::view::{self, RunView};
@@ -61,6 +62,10 @@ impl Engine {
         };
         let simulated =
             options.simulate || connection.as_ref().is_some_and(Connection::is_simulated);
+        if options.out.is_some() {
+            let (simulate, rows, take_over) = (options.simulate, &options.rows, options.take_over);
+            self.check_start(&file, simulate, rows, take_over)?;
+        }
         let compiled = self.compile(&file)?;
         let report = match &options.out {
             None => self.dry_run(&file, &compiled, options, simulated, connection.as_ref())?,
@@ -134,7 +139,10 @@ impl Engine {
             on_limit: budget.on_limit,
             typed: max_cost,
         };
-        let uses = uses_before_a_run(state, budget, max_cost, simulated, now)?;
+        let name = &file.job.head.name;
+        let place = RunPlace::new(state.to_path_buf(), name, file.path.clone(), budget);
+        let ledger = (place.ledger.as_path(), self.ledger_patience);
+        let uses = uses_before_a_run(ledger, budget, max_cost, simulated, now)?;
         report.budget = spending.check(uses);
         Ok(report)
     }
@@ -311,7 +319,12 @@ impl Engine {
     /// # Errors
     /// [`Error::Ledger`].
     pub fn write_off(&self, run: &str) -> Result<Option<Money>, Error> {
-        leftovers::write_off(self.state.path(), run, self.clock.now())
+        leftovers::write_off(
+            self.state.path(),
+            run,
+            self.clock.now(),
+            self.ledger_patience,
+        )
     }
 
     /// The run that a folder, a run's id or a job file means; `None` where there is none.

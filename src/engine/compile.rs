@@ -29,6 +29,8 @@ use super::{Error, JobInput, Warning};
 
 /// A job whose rooms are compiled.
 pub struct CompiledJob {
+    /// The folder of the job file, seen from the working directory.
+    pub job_folder: PathBuf,
     /// What is known of models, and what they cost.
     pub catalog: Arc<Catalog>,
     /// Where rows come from.
@@ -101,6 +103,7 @@ impl CompiledJob {
             warnings.push(Warning::NoKeyColumns);
         }
         Ok(CompiledJob {
+            job_folder: file.folder.clone(),
             catalog: Arc::clone(catalog),
             uploads,
             keys,

@@ -58,6 +58,7 @@ impl Context<'_> {
         };
         if until.sends(1) {
             budget_check::check_before_the_first(run, now)?;
+            run.mark_output(now)?;
             checkpoints::announce(self, run, now);
         }
         resume::look_for_strays(self, run, until).await?;

@@ -14,6 +14,7 @@ use crate::request::schema;
 
 use super::Error;
 use super::kept_job::{KeptJob, absolute};
+use super::run_place::RunPlace;
 
 /// Marks the name of an output whose answers are simulated.
 pub(super) const SIMULATED: &str = "simulated";
@@ -38,7 +39,7 @@ pub struct ExportOptions {
 
 impl ExportOptions {
     /// As the run was planned.
-    pub(super) fn of_plan(plan: &Plan, kept: &KeptJob) -> ExportOptions {
+    pub(super) fn of_plan(plan: &Plan, kept: &KeptJob, at: &RunPlace) -> ExportOptions {
         let output = OutputSpec {
             columns: output::KeptColumns::All,
             ..kept.job.output_spec()
@@ -46,7 +47,7 @@ impl ExportOptions {
         ExportOptions {
             answer: plan.answer.clone(),
             output: marked(plan, output),
-            path: place(plan, &plan.output),
+            path: place(plan, &at.moved_along(plan, &plan.output)),
         }
     }
 

@@ -29,7 +29,7 @@ impl Engine {
         until: Until,
         deadline: Option<Timestamp>,
     ) -> Result<RunReport, Error> {
-        let job_folder = self.state.of_job(&run.plan().job_name);
+        let job_folder = self.state.of_job_named(&run.plan().job_name);
         let context = self.context(run, connection, self.stop.clone(), deadline);
         let job_wants = RetryPolicy::of_job(&run.job().retry);
         self.observer.notice(Notice::Driving);

@@ -16,7 +16,7 @@ use crate::outcome::Status;
 
 use super::Error;
 use super::compile::CompiledJob;
-use super::fingerprint::{hash_of_job, hashed_files, source_files};
+use super::fingerprint::{hash_of_job, hashed_files, is_same_source, source_files};
 use super::output_change::OutputChange;
 use super::reuse;
 
@@ -104,7 +104,9 @@ impl Finished {
     pub(super) fn has_source_of(&self, compiled: &CompiledJob) -> bool {
         let sources = source_files(compiled);
         let is_dated = sources.iter().all(|file| file.modified.is_some());
-        is_dated && sources == self.plan.sources && !compiled.requests.has_row_media()
+        is_dated
+            && is_same_source(&self.plan.sources, &sources)
+            && !compiled.requests.has_row_media()
     }
 
     /// Whether a run that is planned, and not sent, has the same rows: the same requests under the

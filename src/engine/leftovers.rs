@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -10,6 +11,7 @@ use crate::cost::Money;
 use crate::ledger::Ledger;
 
 use super::Error;
+use super::run_place::ledgers_of;
 
 /// A run for which the ledger reserves money.
 #[derive(Debug, Clone)]
@@ -24,18 +26,23 @@ pub(super) struct RunReservation {
     pub folder: Option<PathBuf>,
     /// What is reserved for its batches.
     pub reserved: Money,
+    /// Whether its ledger is one that other states may use, so that its folder may lie in another.
+    is_shared: bool,
 }
 
-/// The runs of a state directory for which its ledger reserves money.
+/// The runs of a state directory for which its ledgers reserve money.
 ///
 /// # Errors
 /// [`Error::Ledger`].
-pub(super) fn reservations(state: &Path) -> Result<Vec<RunReservation>, Error> {
-    let Some(ledger) = Ledger::open_if_there(state)? else {
-        return Ok(Vec::new());
-    };
+pub(super) fn reservations(state: &Path, patience: Duration) -> Result<Vec<RunReservation>, Error> {
+    let mut reserved = Vec::new();
+    for (file, is_shared) in ledgers_of(state) {
+        let ledger = Ledger::open_file(&file, patience)?;
+        let entries = ledger.reserved()?.into_iter();
+        reserved.extend(entries.map(|entry| (entry, is_shared)));
+    }
     let mut reservations: BTreeMap<String, RunReservation> = BTreeMap::new();
-    for entry in ledger.reserved()? {
+    for (entry, is_shared) in reserved {
         let folder = Some(state.join(&entry.job).join(&entry.run)).filter(|folder| folder.is_dir());
         let (run, job, simulated) = (entry.run.clone(), entry.job.clone(), entry.simulated);
         let reservation = RunReservation {
@@ -44,6 +51,7 @@ pub(super) fn reservations(state: &Path) -> Result<Vec<RunReservation>, Error> {
             simulated,
             folder,
             reserved: Money::ZERO,
+            is_shared,
         };
         reservations
             .entry(entry.run)
@@ -54,18 +62,25 @@ pub(super) fn reservations(state: &Path) -> Result<Vec<RunReservation>, Error> {
 }
 
 /// Refuses to start a job again of which a run may have sent batches and is gone: its rows could be
-/// paid twice. A run that was kept in a folder the user chose is not looked for.
+/// paid twice. A run that was kept in a folder the user chose is not looked for, nor is one of a
+/// shared ledger, which may lie in another state.
 ///
 /// # Errors
 /// [`Error::RunGone`]; [`Error::Ledger`].
-pub(super) fn check_no_run_is_gone(state: &Path, job: &str, simulated: bool) -> Result<(), Error> {
+pub(super) fn check_no_run_is_gone(
+    state: &Path,
+    job: &str,
+    simulated: bool,
+    patience: Duration,
+) -> Result<(), Error> {
     let is_gone = |reservation: &RunReservation| {
         reservation.job == job
             && reservation.simulated == simulated
             && reservation.folder.is_none()
+            && !reservation.is_shared
             && is_run_id(&reservation.run)
     };
-    match reservations(state)?.into_iter().find(is_gone) {
+    match reservations(state, patience)?.into_iter().find(is_gone) {
         Some(RunReservation { run, reserved, .. }) => Err(Error::RunGone {
             run,
             state: state.to_path_buf(),
@@ -80,20 +95,25 @@ pub(super) fn check_no_run_is_gone(state: &Path, job: &str, simulated: bool) -> 
 ///
 /// # Errors
 /// [`Error::Ledger`].
-pub(super) fn write_off(state: &Path, run: &str, now: Timestamp) -> Result<Option<Money>, Error> {
-    let Some(ledger) = Ledger::open_if_there(state)? else {
-        return Ok(None);
-    };
+pub(super) fn write_off(
+    state: &Path,
+    run: &str,
+    now: Timestamp,
+    patience: Duration,
+) -> Result<Option<Money>, Error> {
     let mut sum = None;
-    for entry in ledger.reserved()?.iter().filter(|entry| entry.run == run) {
-        ledger.write_off(entry, now)?;
-        sum = Some(sum.unwrap_or(Money::ZERO) + entry.reserved);
+    for (file, _) in ledgers_of(state) {
+        let ledger = Ledger::open_file(&file, patience)?;
+        for entry in ledger.reserved()?.iter().filter(|entry| entry.run == run) {
+            ledger.write_off(entry, now)?;
+            sum = Some(sum.unwrap_or(Money::ZERO) + entry.reserved);
+        }
     }
     Ok(sum)
 }
 
 /// Whether it is an id that rowmill gave, such as `20261123-031500-abcd`.
-fn is_run_id(name: &str) -> bool {
+pub(super) fn is_run_id(name: &str) -> bool {
     let parts: Vec<&str> = name.split('-').collect();
     let is_number =
         |part: &str, length| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit());

@@ -70,6 +70,7 @@ mod previous_output;
 mod provider_error;
 mod prune;
 mod rebalance;
+mod rebuild;
 mod render;
 mod report;
 mod rescue;
@@ -79,12 +80,16 @@ mod retry;
 mod reuse;
 mod row_warnings;
 mod run;
+mod run_place;
 mod sample_plan;
 mod serialize;
 mod setup;
 mod shared;
 mod split;
 mod start;
+mod start_checks;
+mod state_files;
+mod state_location;
 mod submit;
 mod trials;
 mod unfinished;
@@ -115,7 +120,7 @@ pub use note::{StepNote, UncertainCause};
 pub use notice::{Notice, Observer, RetryCost, Silent, WaitReason};
 pub use options::{
     CancelOptions, CheckOptions, CollectOptions, IfRunning, PlanOptions, PreviewOptions,
-    PruneOptions, ReexportOptions, RetryOptions, RowSelection, RunOptions, StateLocation, Target,
+    PruneOptions, ReexportOptions, RetryOptions, RowSelection, RunOptions, Target,
 };
 pub use output_change::OutputChange;
 pub use plan_report::{NoRequests, PlanReport, PlannedBatch, SharedKeys};
@@ -123,6 +128,7 @@ pub use preview::{PreviewReport, PreviewRow};
 pub use previous_output::{SetAside, WorseOutput};
 pub use provider_error::{Action, Kept, RunStanding};
 pub use prune::{KeptBecause, PruneReport, PrunedRunReport, PrunedTrialReport};
+pub use rebuild::LedgerRebuilt;
 pub use report::{
     CancelReport, NothingReason, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport,
 };
@@ -132,8 +138,12 @@ pub use reuse::{
 };
 pub use run::JobChange;
 pub(crate) use run::Run;
+pub use run_place::ledger_of;
 pub use setup::Engine;
 pub use shared::{CacheVerdict, SharedReport};
+pub use start_checks::{OldState, OldStateMove, OutputTaken, StateNote, TakenBecause};
+pub use state_files::OutputMark;
+pub use state_location::StateLocation;
 pub use submit::RefusedBatch;
 pub use trials::{TrialKind, TrialOutput};
 pub use upload::Uploaded;
@@ -270,6 +280,82 @@ pub enum Error {
         state: PathBuf,
         /// What is reserved for its batches.
         reserved: crate::cost::Money,
+    },
+    /// The state is an address, and no directory of this machine.
+    #[error("the state `{address}` is not a directory of this machine")]
+    StateAddress {
+        /// The address, without credentials.
+        address: String,
+    },
+    /// A file that says what a state, a job's folder or an output belongs to cannot be read.
+    #[error("cannot read `{}`", .path.display())]
+    StateFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The state directory cannot be created, or cannot be written.
+    #[error("the state directory `{}` cannot be written", .state.display())]
+    StateNotWritable {
+        /// The directory.
+        state: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The runs of this name belong to another job file.
+    #[error("the state `{}` has runs of another job `{job}`", .state.display())]
+    OtherJobFile {
+        /// The job's name.
+        job: String,
+        /// The state directory.
+        state: PathBuf,
+        /// The job file that the runs belong to.
+        recorded: PathBuf,
+        /// The job file that was started.
+        given: PathBuf,
+    },
+    /// The working directory has runs of the job, where earlier versions kept them.
+    #[error("`{}` has runs of the job `{}`, whose state is now `{}`", .0.old.display(), .0.job,
+        .0.state.display())]
+    OldState(Box<OldState>),
+    /// The output belongs to another state or another job.
+    #[error("the output `{}` belongs to another {}", .0.output.display(), match .0.why {
+        TakenBecause::OtherJob => "job",
+        _ => "state",
+    })]
+    OutputTaken(Box<OutputTaken>),
+    /// The run that writes the output is not in the state, so that the state was probably restored
+    /// from an older copy.
+    #[error("the state `{}` does not have the unfinished run `{run}`, which writes `{}`",
+        .state.display(), .output.display())]
+    StateRestored {
+        /// The state directory.
+        state: PathBuf,
+        /// The output.
+        output: PathBuf,
+        /// The run.
+        run: String,
+    },
+    /// The newest run of the job lies in the future.
+    #[error("the clock shows {now}, and the newest run of the job was at work at {at}")]
+    ClockBehind {
+        /// What the clock shows.
+        now: jiff::Timestamp,
+        /// When something was recorded of the run last.
+        at: jiff::Timestamp,
+        /// The run.
+        run: PathBuf,
+    },
+    /// The ledger is gone, or lacks runs since it was gone: what they spent is unknown.
+    #[error("the ledger `{}` is lost: budgets do not know what was spent", .ledger.display())]
+    LedgerLost {
+        /// The ledger.
+        ledger: PathBuf,
+        /// The state whose runs it lacks.
+        state: PathBuf,
     },
     /// A journal is to be rebuilt that is not broken.
     #[error("the journal of the run `{}` can be read: there is nothing to rescue", .run.display())]

@@ -25,6 +25,8 @@ use super::reuse;
 pub(super) struct NewRun<'a> {
     /// The folder it will have.
     pub folder: &'a Path,
+    /// The state directory that it belongs to.
+    pub state: &'a Path,
     /// The job.
     pub file: &'a JobFile,
     /// Its rooms.
@@ -128,6 +130,7 @@ impl NewRun<'_> {
             narrowed: self.narrowed,
             estimate: Some(outline.estimate.clone()),
             max_cost: self.max_cost,
+            state: Some(absolute(self.state)),
             reuse: None,
             home: PathBuf::new(),
         }

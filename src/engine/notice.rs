@@ -20,6 +20,7 @@ use super::Warning;
 use super::budget_report::LimitCheck;
 use super::output_change::OutputChange;
 use super::plan_report::PlanReport;
+use super::start_checks::StateNote;
 use super::upload::Uploaded;
 
 use super::note::StepNote;
@@ -254,6 +255,8 @@ pub enum Notice<'a> {
         /// What was reserved.
         amount: Money,
     },
+    /// Something about the state, the job file or the output of a start.
+    State(&'a StateNote),
     /// Something the user should know, and need not act on.
     Note(&'a StepNote),
 }

@@ -1,6 +1,6 @@
 //! What a caller decides about one call of the engine, besides the job.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,8 @@ pub struct RunOptions {
     pub ignore_canary: bool,
     /// Replace the output even where it holds more than the new one.
     pub replace_output: bool,
+    /// Write the output although another state or another job has written it, or is about to.
+    pub take_over: bool,
     /// Return after this time, counted from when the run is planned or opened, finished or not; a
     /// wait for another process counts too.
     /// Submitted batches keep running at the provider.
@@ -126,6 +128,8 @@ pub struct PlanOptions {
     pub sample: Option<SampleSpec>,
     /// Keep the plan as a run in this folder.
     pub out: Option<PathBuf>,
+    /// Keep the plan although another state or another job writes the same output.
+    pub take_over: bool,
 }
 
 /// How the results of a run are collected.
@@ -224,26 +228,4 @@ pub struct PreviewOptions {
     pub count: u64,
     /// Show the rows with this key: its values, joined by a comma.
     pub key: Option<String>,
-}
-
-/// Where runs, the ledger and what a job learned are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StateLocation(PathBuf);
-
-impl StateLocation {
-    /// A directory of this machine; created when a run is started.
-    pub fn directory(path: impl Into<PathBuf>) -> StateLocation {
-        StateLocation(path.into())
-    }
-
-    /// The directory.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// The folder of a job's runs.
-    pub(crate) fn of_job(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
 }

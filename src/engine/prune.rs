@@ -30,6 +30,7 @@ use super::context::between;
 use super::evidence::{Evidence, Scope};
 use super::notice::Observer as _;
 use super::options::{PruneOptions, Target};
+use super::run_place::ledger_of;
 use super::setup::Engine;
 use super::trials::{TrialOutput, is_trial, trials_in};
 use super::view::RETENTION;
@@ -186,7 +187,7 @@ impl Engine {
         for target in &options.targets {
             match self.find(target)? {
                 Some(Target::Job(file)) if has_filter => {
-                    let job = self.state.of_job(&file.job.head.name);
+                    let job = self.state.of_job_named(&file.job.head.name);
                     let of_job = folders
                         .entry(job.clone())
                         .or_insert_with(|| Selection::whole(job));
@@ -431,8 +432,8 @@ impl Pruning<'_> {
 
     /// What the ledger and the other files of a run know that its journal does not.
     fn held_by_other_files(&self, run: &Known) -> Result<Option<KeptBecause>, Error> {
-        let state = ledger::folder_of(&run.folder, self.engine.state.path());
-        let entries = match Ledger::open_if_there(state)? {
+        let ledger = ledger_of(&run.folder, self.engine.state.path())?;
+        let entries = match Ledger::open_if_there(&ledger, self.engine.ledger_patience)? {
             Some(ledger) => ledger.of_run(&run.plan.run)?,
             None => Vec::new(),
         };
@@ -490,7 +491,7 @@ impl Pruning<'_> {
     /// Where it is recorded that a run was removed: beside the runs of its job.
     fn home_of(&self, folder: &Path, elsewhere: Option<&Plan>) -> PathBuf {
         match elsewhere {
-            Some(plan) => self.engine.state.of_job(&plan.job_name),
+            Some(plan) => self.engine.state.of_job_named(&plan.job_name),
             None => folder.to_path_buf(),
         }
     }

@@ -16,9 +16,11 @@ use jiff::Timestamp;
 use crate::journal::{
     Checkpoint, Event, Journal, JournalEntry, Lock, Owner, RunDir, State, Verdict, VerdictReason,
 };
-use crate::ledger::{self, Ledger, LedgerEntry};
+use crate::ledger::{Ledger, LedgerEntry};
 
 use super::evidence::{Evidence, Scope};
+use super::kept_job::KeptJob;
+use super::run_place::RunPlace;
 use super::{BudgetContext, Error, Run};
 
 /// Rebuilds the journal of a run, with every batch in doubt. Returns the run, and where the old
@@ -39,7 +41,9 @@ pub(super) fn rescue(
             run: folder.to_path_buf(),
         });
     }
-    let ledger = Ledger::open_if_there(ledger::folder_of(folder, &context.state))?;
+    let kept = KeptJob::of_plan(&dir, &plan)?;
+    let place = RunPlace::of(folder, &plan, &kept.job.budget, &context.state);
+    let ledger = Ledger::open_if_there(&place.ledger, context.ledger_patience)?;
     let entries = ledger.map_or(Ok(Vec::new()), |ledger| ledger.of_run(&plan.run))?;
     let entries: BTreeMap<u32, LedgerEntry> = entries
         .into_iter()

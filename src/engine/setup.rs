@@ -10,6 +10,7 @@ use jiff::civil::Date;
 use crate::catalog::Catalog;
 use crate::cost::Money;
 use crate::job::JobFile;
+use crate::ledger;
 use crate::provider::retry::{Clock, Patience, SystemClock};
 use crate::provider::{BatchFormat, Formats, anthropic};
 use crate::source::{self, OnMissing};
@@ -20,7 +21,7 @@ use super::context::{Context, RunOutcome, StopSignal, Until};
 use super::not_started::NotStarted;
 use super::note::StepNote;
 use super::notice::{Notice, Observer, RetryCost, Silent};
-use super::options::StateLocation;
+use super::state_location::StateLocation;
 use super::{BudgetContext, Error, Run, Warning};
 
 /// Plans, runs and finishes jobs: the only place where it is decided what is sent, waited for,
@@ -33,12 +34,12 @@ use super::{BudgetContext, Error, Run, Warning};
 /// `Error::Simulator`.
 ///
 /// ```no_run
-/// use rowmill::engine::{Engine, RunOptions, Target};
+/// use rowmill::engine::{Engine, RunOptions, StateLocation, Target};
 /// use rowmill::job::JobFile;
 ///
 /// # fn main() -> Result<(), rowmill::engine::Error> {
-/// let engine = Engine::new(".rowmill")?;
 /// let job = JobFile::read("triage.toml".as_ref())?;
+/// let engine = Engine::new(StateLocation::of_job(&job))?;
 /// let options = RunOptions { simulate: true, ..RunOptions::default() };
 /// let report = engine.run(&Target::job(job), &options)?;
 /// println!("{:?}: {:?}", report.outcome, report.output_path());
@@ -54,23 +55,27 @@ pub struct Engine {
     pub(super) observer: Arc<dyn Observer + Send>,
     pub(super) stop: StopSignal,
     pub(super) patience: Option<Duration>,
+    pub(super) ledger_patience: Duration,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Engine {
-    /// Makes an engine whose runs are kept in a directory. It uses the built-in catalog, the
+    /// Makes an engine whose runs are kept in a directory, such as [`StateLocation::of_job`] gives
+    /// for a job. It uses the built-in catalog, the
     /// machine's clock, and no provider but the simulator.
     ///
     /// # Errors
-    /// [`Error::Runtime`] where the system gives no threads.
+    /// [`Error::Runtime`] where the system gives no threads; [`Error::StateAddress`].
     pub fn new(state: impl Into<PathBuf>) -> Result<Engine, Error> {
+        let state = StateLocation::directory(state);
+        state.check()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .map_err(Error::Runtime)?;
         Ok(Engine {
-            state: StateLocation::directory(state),
+            state,
             catalog: Arc::new(Catalog::builtin().clone()),
             provider: Arc::new(NoProvider),
             simulator: SimulatorOptions::default(),
@@ -78,6 +83,7 @@ impl Engine {
             observer: Arc::new(Silent),
             stop: StopSignal::never(),
             patience: None,
+            ledger_patience: ledger::PATIENCE,
             runtime: Some(runtime),
         })
     }
@@ -135,6 +141,13 @@ impl Engine {
     #[must_use]
     pub fn with_patience(mut self, patience: Option<Duration>) -> Engine {
         self.patience = patience;
+        self
+    }
+
+    /// Sets how long another process is waited for that has locked the ledger.
+    #[must_use]
+    pub fn with_ledger_patience(mut self, patience: Duration) -> Engine {
+        self.ledger_patience = patience;
         self
     }
 
@@ -261,6 +274,7 @@ impl Engine {
         BudgetContext {
             catalog: Arc::clone(&self.catalog),
             state: self.state.path().to_path_buf(),
+            ledger_patience: self.ledger_patience,
             max_cost,
             formats: Formats::default().with(self.format()),
         }

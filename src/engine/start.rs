@@ -80,6 +80,7 @@ impl Engine {
             Target::Run(folder) => {
                 let opened = self.open(folder, options.simulate, options.max_cost)?;
                 opened.0.check_not_abandoned()?;
+                self.check_output_of(&opened.0, options.take_over)?;
                 return Ok(Started::ready(opened));
             }
             Target::Job(file) => {
@@ -88,10 +89,11 @@ impl Engine {
                 file
             }
         };
-        let job_folder = self.state.of_job(&file.job.head.name);
+        let job_folder = self.state.of_job_named(&file.job.head.name);
+        self.check_old_state(&file, options.simulate)?;
         // Two starts at once would plan two runs of the same rows, and both would be paid.
-        let _alone =
-            journal::Lock::of_job(&job_folder, &journal::Owner::this_process(self.clock.now()))?;
+        let _alone = self.lock_job(&job_folder)?;
+        self.check_start(&file, options.simulate, &options.rows, options.take_over)?;
         if options.new {
             // What can be found wrong without rows is found before a run is given up.
             let compiled = self.compile(&file)?;
@@ -220,12 +222,14 @@ impl Engine {
             .as_ref()
             .map_or_else(|| Plan::IN_PROCESS.to_owned(), Connection::origin);
         if !options.simulate {
-            leftovers::check_no_run_is_gone(self.state.path(), &file.job.head.name, simulated)?;
+            let (state, patience) = (self.state.path(), self.ledger_patience);
+            let name = &file.job.head.name;
+            leftovers::check_no_run_is_gone(state, name, simulated, patience)?;
         }
         for warning in &compiled.warnings {
             self.observer.notice(Notice::Warning(warning));
         }
-        let runs = self.state.of_job(&file.job.head.name);
+        let runs = self.state.of_job_named(&file.job.head.name);
         journal::remove_abandoned_plans(&runs)?;
         let folder = runs.join(self.run_id());
         if simulated && connection.is_some() {
@@ -291,6 +295,7 @@ impl Engine {
         let nonce = Nonce::new(fastrand::u64(..));
         let run = NewRun {
             folder: new.folder,
+            state: self.state.path(),
             file,
             compiled,
             nonce: &nonce,
@@ -325,7 +330,7 @@ impl Engine {
         file: &JobFile,
         connection: &Connection,
     ) -> Result<CompiledJob, Error> {
-        let copies = self.state.of_job(&file.job.head.name).join(COPIES);
+        let copies = self.state.of_job_named(&file.job.head.name).join(COPIES);
         // Left by a run that was killed; no other process works on the job.
         let _ = std::fs::remove_dir_all(&copies);
         crate::durable::create_private_dir(&copies).map_err(|source| Error::File {

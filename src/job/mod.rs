@@ -13,6 +13,7 @@ mod budget;
 #[cfg(any(test, fuzzing, feature = "fuzzing"))]
 pub mod checks;
 mod file;
+mod state;
 mod toml_message;
 mod values;
 mod warm_up;
@@ -31,6 +32,7 @@ use crate::source::SourceSpec;
 
 pub use batch::BatchSpec;
 pub use file::JobFile;
+pub use state::StateSpec;
 pub use warm_up::{CacheSpec, CanarySpec};
 
 /// A job, as the file says it.
@@ -62,6 +64,9 @@ pub struct Job {
     /// How much may be spent.
     #[serde(default)]
     pub budget: BudgetSpec,
+    /// Where runs, ledger and what the job learned are kept.
+    #[serde(default, skip_serializing_if = "StateSpec::is_default")]
+    pub state: StateSpec,
     /// Which failures are retried, and how often.
     #[serde(default)]
     pub retry: RetrySpec,

@@ -88,6 +88,10 @@ pub struct Plan {
     /// Most that the run may cost, as set on the command line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<Money>,
+    /// The state directory that the run belongs to, which a plan that is kept elsewhere does not
+    /// lie in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
     /// What is taken from the outputs of earlier runs; only the engine reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reuse: Option<serde_json::Value>,

@@ -54,6 +54,7 @@ fn plan(run: &str, created_at: Timestamp) -> Plan {
         job_name: "job".to_owned(),
         job: serde_json::json!({ "job": { "name": "job" } }),
         job_path: "job.toml".into(),
+        state: None,
         job_hash: "j".to_owned(),
         templates: vec![HashedFile {
             path: "a.j2".into(),

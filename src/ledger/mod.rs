@@ -42,7 +42,7 @@ use serde::Serialize;
 use crate::cost::{BatchCost, Money};
 
 pub use spec::{BudgetSpec, OnLimit};
-pub use store::Ledger;
+pub use store::{Ledger, PATIENCE};
 
 /// The ledger's name in the state directory.
 pub const FILE: &str = "ledger.sqlite";
@@ -366,13 +366,12 @@ pub enum Edit {
     Rows,
 }
 
-/// The folder whose ledger counts for a run: the state directory that the run lies in, where that
-/// has a ledger, else the one that is set.
+/// The file of the ledger in a place: a directory, or the file itself by its ending `.sqlite`.
 #[must_use]
-pub fn folder_of<'a>(run: &'a Path, state: &'a Path) -> &'a Path {
-    let own = run
-        .parent()
-        .and_then(Path::parent)
-        .filter(|own| own.join(FILE).is_file());
-    own.unwrap_or(state)
+pub fn file_of(place: &Path) -> PathBuf {
+    if place.extension().is_some_and(|ending| ending == "sqlite") {
+        place.to_path_buf()
+    } else {
+        place.join(FILE)
+    }
 }

@@ -1,6 +1,7 @@
 //! What the job says of its budget.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -23,6 +24,10 @@ pub struct BudgetSpec {
     pub month_usd: Option<Money>,
     /// What happens where a run does not fit.
     pub on_limit: OnLimit,
+    /// A ledger that several states share: a directory, or a file that ends in `.sqlite`. That of
+    /// the state directory if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<PathBuf>,
 }
 
 /// What happens where a run does not fit into its budget.

@@ -19,7 +19,7 @@ use crate::durable;
 /// What marks the file as ours: "rowm" in ASCII.
 const APPLICATION: i64 = 0x726f_776d;
 /// How long another process is waited for. It holds the ledger for milliseconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Jobs that a shortage lists at most.
 const MAX_SPENDERS: i64 = 5;
 
@@ -37,26 +37,35 @@ impl Ledger {
     /// # Errors
     /// [`Error`]: it is something else, newer, edited, or cannot be used.
     pub fn open(state: &Path) -> Result<Ledger, Error> {
-        let path = state.join(FILE);
+        Ledger::open_file(&state.join(FILE), PATIENCE)
+    }
+
+    /// Opens a ledger by its file, and creates it if there is none. Another process that has locked
+    /// it is waited for as long as `patience` says, now and for each change.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_file(path: &Path, patience: Duration) -> Result<Ledger, Error> {
+        let path = path.to_path_buf();
         make_private(&path).map_err(|source| Error::Create {
             path: path.clone(),
             source,
         })?;
         let cannot = |source| error_of(source, &path);
         let mut db = Connection::open(&path).map_err(cannot)?;
-        prepare(&mut db, &path)?;
+        prepare(&mut db, &path, patience)?;
         let ledger = Ledger { db, path };
         ledger.check()?;
         Ok(ledger)
     }
 
-    /// Opens the ledger of a state directory if it has one.
+    /// Opens a ledger by its file if it exists.
     ///
     /// # Errors
     /// As [`Ledger::open`].
-    pub fn open_if_there(state: &Path) -> Result<Option<Ledger>, Error> {
-        if state.join(FILE).is_file() {
-            Ledger::open(state).map(Some)
+    pub fn open_if_there(path: &Path, patience: Duration) -> Result<Option<Ledger>, Error> {
+        if path.is_file() {
+            Ledger::open_file(path, patience).map(Some)
         } else {
             Ok(None)
         }
@@ -368,9 +377,9 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 }
 
 /// Makes sure that the file is a ledger this version knows; an empty one becomes a ledger.
-fn prepare(db: &mut Connection, path: &Path) -> Result<(), Error> {
+fn prepare(db: &mut Connection, path: &Path, patience: Duration) -> Result<(), Error> {
     let cannot = |source| error_of(source, path);
-    db.busy_timeout(PATIENCE).map_err(cannot)?;
+    db.busy_timeout(patience).map_err(cannot)?;
     let (application, version) = db
         .transaction()
         .and_then(|transaction| marks(&transaction))
@@ -387,7 +396,7 @@ fn prepare(db: &mut Connection, path: &Path) -> Result<(), Error> {
             }),
         };
     }
-    with_log(db).map_err(cannot)?;
+    with_log(db, patience).map_err(cannot)?;
     durably(db).map_err(cannot)?;
     let transaction = db
         .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -428,11 +437,11 @@ fn durably(db: &Connection) -> rusqlite::Result<()> {
 
 /// Sets write-ahead logging, by which readers and a writer do not wait for each other. Two
 /// processes that set it at once do, and SQLite does not always wait by itself.
-fn with_log(db: &Connection) -> rusqlite::Result<()> {
+fn with_log(db: &Connection, patience: Duration) -> rusqlite::Result<()> {
     let begun = Instant::now();
     loop {
         match db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
-            Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => {
+            Err(error) if is_busy(&error) && begun.elapsed() < patience => {
                 std::thread::sleep(Duration::from_millis(20))
             }
             done => return done,

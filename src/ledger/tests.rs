@@ -465,7 +465,7 @@ fn refuses_what_is_newer_or_something_else() {
         Err(Error::Create { .. })
     ));
     assert!(
-        Ledger::open_if_there(&text.path().join("nowhere"))
+        Ledger::open_if_there(&text.path().join("nowhere"), PATIENCE)
             .unwrap()
             .is_none()
     );

@@ -420,7 +420,11 @@ fn jobs_of_one_state_directory_share_the_day() {
     assert!(run_other(spent + expected).unwrap().all_succeeded());
     // Another state directory has a ledger of its own.
     let elsewhere = bench.engine_in(bench.work.path("elsewhere"), bench.simulator().base_url());
-    let report = elsewhere.run(&bench.job_in("other.toml"), &RunOptions::default());
+    let options = RunOptions {
+        take_over: true,
+        ..RunOptions::default()
+    };
+    let report = elsewhere.run(&bench.job_in("other.toml"), &options);
     assert!(report.unwrap().all_succeeded());
 }
 

@@ -68,6 +68,13 @@ impl TestClock {
     }
 }
 
+impl TestClock {
+    /// Shows another time, as a clock that was set.
+    pub(crate) fn set(&self, now: Timestamp) {
+        self.now.send_replace(now);
+    }
+}
+
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         *self.now.borrow()

@@ -34,6 +34,7 @@ mod golden_requests;
 mod in_process;
 mod incremental;
 mod init;
+mod job_state;
 mod media;
 mod messages;
 mod model;

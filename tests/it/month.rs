@@ -34,7 +34,7 @@ removed_rows = "drop"
 "#;
 /// The provider answers nothing but errors for some create calls in a row.
 const OUTAGE: &str =
-    "[[calls]]\non = \"create\"\ndo = \"status\"\nstatus = 503\nfrom = 40\ntimes = 4";
+    "[[calls]]\non = \"create\"\ndo = \"status\"\nstatus = 503\nfrom = 30\ntimes = 4";
 const NIGHTS: u32 = 30;
 
 /// The table, as a program beside rowmill changes it, and everything that it ever asked for.
@@ -172,10 +172,10 @@ fn pays_each_request_of_a_month_once() {
         source.write(&nights.folder);
         match night {
             // Killed in the middle, and started again.
-            5 => nights.crash(9),
+            5 => nights.crash(10),
             // Killed when everything was sent, and not started again before the next night.
             8 => {
-                nights.crash(14);
+                nights.crash(15);
                 continue;
             }
             // Not ready in the morning: the next start comes while batches are in flight.

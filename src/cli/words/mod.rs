@@ -15,4 +15,5 @@ pub(crate) mod request;
 pub(crate) mod reuse;
 pub(crate) mod run;
 pub(crate) mod source;
+pub(crate) mod state;
 pub(crate) mod template;

@@ -55,6 +55,7 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
             });
             uploaded.into_iter().chain(known).collect()
         }
+        Notice::State(note) => vec![super::state::note(note)],
         Notice::NothingUncertain => {
             vec!["no batch is uncertain, so --resubmit-doubtful has no effect".to_owned()]
         }

@@ -22,6 +22,7 @@ impl Run {
         [
             ("rowmill.run", self.plan.run.clone()),
             ("rowmill.job", self.plan.job_name.clone()),
+            ("rowmill.state", self.state_id().to_owned()),
             ("rowmill.model", request.model.clone()),
             ("rowmill.simulated", self.plan.simulated.to_string()),
             ("rowmill.origin", self.plan.origin.clone()),
@@ -102,11 +103,13 @@ impl Run {
         })
     }
 
-    /// Replaces the manifest.
+    /// Brings the mark beside the output up to date, and replaces the manifest: a run counts as
+    /// finished once both say so.
     ///
     /// # Errors
-    /// [`Error::Journal`] when it cannot be written.
+    /// [`Error::File`] and [`Error::Journal`] when they cannot be written.
     pub fn write_manifest(&self, now: Timestamp) -> Result<(), Error> {
+        self.update_mark(now)?;
         Ok(self.manifest(now).write(&self.dir)?)
     }
 }

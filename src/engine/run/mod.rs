@@ -4,6 +4,7 @@
 //! into a state. From then on an event is on disk before the state takes it in.
 
 mod manifest;
+mod mark;
 mod proof;
 
 use std::collections::{BTreeMap, HashSet};
@@ -34,10 +35,11 @@ use crate::engine::context::between;
 use crate::engine::evidence::{Evidence, Scope};
 use crate::engine::export_options::ExportOptions;
 use crate::engine::export_summary::ExportSummary;
-use crate::engine::fingerprint::{hash_of_job, hashed_files, source_files};
+use crate::engine::fingerprint::{hash_of_job, hashed_files, is_same_source, source_files};
 use crate::engine::kept_job::KeptJob;
 use crate::engine::pace::HeldByBudget;
 use crate::engine::reuse::ReusePlan;
+use crate::engine::run_place::RunPlace;
 use crate::engine::{Error, doubt, view};
 
 /// What of a job is no longer what a run was planned from.
@@ -128,12 +130,8 @@ impl Run {
         let lock = Lock::take(&dir, &Owner::this_process(now))?;
         let (journal, more) = Journal::open(&dir.journal(), &plan)?;
         notes.extend(more);
-        let kept: KeptJob = serde_json::from_value(plan.job.clone()).map_err(|source| {
-            crate::journal::Error::Damaged {
-                path: dir.plan(),
-                source,
-            }
-        })?;
+        let kept = KeptJob::of_plan(&dir, &plan)?;
+        let place = RunPlace::of(dir.path(), &plan, &kept.job.budget, &context.state);
         let reuse = plan.reuse.clone().map(serde_json::from_value);
         let reuse = reuse
             .transpose()
@@ -143,15 +141,9 @@ impl Run {
             })?;
         let format = format_of(&plan, &context.formats)?;
         let head = dir.read_head(&plan.head)?;
-        let options = ExportOptions::of_plan(&plan, &kept);
+        let options = ExportOptions::of_plan(&plan, &kept, &place);
         clear_away_what_a_crash_left(&dir, &options.path);
-        let budget = RunBudget::open(
-            dir.path(),
-            &plan.run,
-            context,
-            kept.job.budget.clone(),
-            plan.max_cost,
-        )?;
+        let budget = RunBudget::open(place, &plan, context, kept.job.budget.clone(), now)?;
         let patience = kept.job.batch.patience_seconds;
         let mut run = Run {
             catalog: Arc::clone(&context.catalog),
@@ -327,7 +319,7 @@ impl Run {
                 path: file.to_path_buf(),
             });
         }
-        if source_files(compiled) != self.plan.sources {
+        if !is_same_source(&self.plan.sources, &source_files(compiled)) {
             what.push(JobChange::Source);
         }
         if what.is_empty() {

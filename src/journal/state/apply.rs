@@ -30,6 +30,7 @@ impl State {
         self.apply_event(entry.at, &entry.event)
             .map_err(impossible)?;
         self.events = entry.seq;
+        self.last_event_at = Some(entry.at);
         Ok(())
     }
 

@@ -131,6 +131,7 @@ pub struct State {
     checkpoints: Vec<CheckpointState>,
     ids: HashMap<BatchId, u32>,
     events: u64,
+    last_event_at: Option<Timestamp>,
     export: Option<ExportRecord>,
     is_export_current: bool,
     /// Whether the user canceled the run, and has not had rows sent again since.
@@ -162,6 +163,7 @@ impl State {
             checkpoints: checkpoints.iter().map(checkpoint).collect(),
             ids: HashMap::new(),
             events: 0,
+            last_event_at: None,
             export: None,
             is_export_current: false,
             is_canceled: false,

@@ -26,6 +26,12 @@ impl State {
         self.events
     }
 
+    /// When the last event was recorded, in this machine's time.
+    #[must_use]
+    pub fn last_event_at(&self) -> Option<Timestamp> {
+        self.last_event_at
+    }
+
     /// The batches, by number.
     #[must_use]
     pub fn batches(&self) -> &[Batch] {
