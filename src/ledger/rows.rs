@@ -242,8 +242,10 @@ pub(super) fn put(db: &Connection, entry: &LedgerEntry) -> rusqlite::Result<()> 
     Ok(())
 }
 
-/// Rows that budgets rely on: those in flight, and those of the last month there is.
-const CURRENT: &str = "state = 'reserved' OR day >= (SELECT substr(max(day), 1, 7) FROM batches)";
+/// Rows that budgets rely on: those in flight, and those of the last month there is. By both of
+/// their dates, so that a row is not passed over because one of them was edited.
+const CURRENT: &str = "state = 'reserved' OR max(day, reserved_at) >= (SELECT substr(max(day), 1, \
+                       7) FROM batches)";
 
 /// What does not match its checksum, if anything does not: a row that budgets rely on, or the rows
 /// as a whole. What other rows hold is compared with their checksums when they are read, so that a
