@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use rowmill::cost::{Money, MoneyError};
-use rowmill::engine::RowSelection;
+use rowmill::engine::{IfRunning, RowSelection};
 use rowmill::outcome::class::{Class, MoreTokens};
 
 use super::examples;
@@ -21,11 +21,12 @@ use super::examples;
     disable_help_subcommand = true
 )]
 #[command(
-    after_help = "Exit codes: 0 all rows succeeded or nothing to do, 1 bug, 2 job, input or a file \
-of the run needs a change (this command sent nothing), 3 some rows did not succeed, 4 stopped by \
-provider or network (run it again), 5 not finished yet, 6 stopped by budget or canary, 7 a batch \
-may or may not have been created (it was not sent again), 10 no such run, 11 locked, 12 \
-credentials, 130 interrupted (submitted batches keep running at the provider)."
+    after_help = "Exit codes: 0 all rows succeeded, everything is sent (submit), or nothing to do, \
+1 bug, 2 job, input or a file of the run needs a change (this command sent nothing), 3 some rows \
+did not succeed, 4 stopped by provider or network (run it again), 5 not finished yet (run it \
+again), 6 stopped by budget or canary, 7 a batch may or may not have been created (it was not sent \
+again), 8 nothing has been sent yet (collect), 10 no such run, 11 locked, 12 credentials, 130 \
+interrupted (submitted batches keep running at the provider). By command: docs/scheduler.md."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -60,7 +61,8 @@ pub(crate) struct Common {
         help_heading = "Global options"
     )]
     pub(crate) models: Option<PathBuf>,
-    /// Print only the path of the output, warnings and errors.
+    /// Print only the result on stdout (the run's id after `submit`, else the path of the output),
+    /// and warnings and errors on stderr.
     #[arg(
         short,
         long,
@@ -141,6 +143,9 @@ pub(crate) enum Command {
     /// Rebuild the lost journal of a run from its plan and the provider's list of batches.
     #[command(after_help = examples::RESCUE)]
     Rescue(Rescue),
+    /// Remove old runs and trials; the ledger and what jobs learned are kept.
+    #[command(after_help = examples::PRUNE)]
+    Prune(Prune),
     /// List the models this version knows: limits, features, retirement, successors.
     #[command(after_help = examples::MODELS)]
     Models(Models),
@@ -187,6 +192,57 @@ pub(crate) struct TakeOver {
     /// that the other one has sent are paid again.
     #[arg(long)]
     pub(crate) take_over: bool,
+}
+
+/// What a scheduler decides about a start.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Schedule {
+    /// What to do if another process works on the job or the run: exit with code 11, do nothing
+    /// (code 0), or wait until it has finished.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = WhenRunning::Fail)]
+    pub(crate) if_running: WhenRunning,
+    /// Exit with this code instead of 0 if there was nothing to do: no rows, no files, nothing new,
+    /// or skipped by `--if-running skip`.
+    #[arg(long, value_name = "N")]
+    pub(crate) empty_exit_code: Option<u8>,
+}
+
+/// What to do if another process works on the job or the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhenRunning {
+    /// Exit with code 11.
+    #[default]
+    Fail,
+    /// Do nothing, and exit with code 0 (or `--empty-exit-code`).
+    Skip,
+    /// Wait until it has finished, within `--deadline` or `--wait`.
+    Wait,
+}
+
+/// Whether a start resumes, and what it sends.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Fresh {
+    /// Start a new run: abandon an unfinished run of the job instead of resuming it, and start even
+    /// if nothing has changed since the last one.
+    #[arg(long)]
+    pub(crate) new: bool,
+    /// Send all rows, also those whose answers an earlier output has. An unfinished run is resumed
+    /// unless `--new` is given too.
+    #[arg(long)]
+    pub(crate) no_reuse: bool,
+    /// The same as `--no-reuse`.
+    #[arg(long)]
+    pub(crate) again: bool,
+}
+
+/// How long outages are waited for.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Patience {
+    /// How long to try again while the provider cannot be reached or answers with errors that may
+    /// pass (such as `30s`, `10m`), then exit with code 4; the same command resumes. Default:
+    /// `batch.patience_seconds`, else by the kind of call, from 15 minutes to 24 hours.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) patience: Option<std::time::Duration>,
 }
 
 /// How much a run may cost.
@@ -268,6 +324,8 @@ pub(crate) struct Plan {
     #[arg(long, conflicts_with = "json")]
     pub(crate) markdown: bool,
     #[command(flatten)]
+    pub(crate) budget: MaxCost,
+    #[command(flatten)]
     pub(crate) select: Rows,
     #[command(flatten)]
     pub(crate) owner: TakeOver,
@@ -292,9 +350,8 @@ pub(crate) struct Run {
     /// The processing time of a batch in the built-in simulator.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
-    /// Send and pay for all rows again, although the unchanged job has a finished run.
-    #[arg(long)]
-    pub(crate) again: bool,
+    #[command(flatten)]
+    pub(crate) fresh: Fresh,
     /// Send batches again that may or may not have been created, without waiting until that is
     /// known: a batch that was created is billed twice.
     #[arg(long)]
@@ -307,9 +364,13 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) select: Rows,
     #[command(flatten)]
+    pub(crate) schedule: Schedule,
+    #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
     pub(crate) owner: TakeOver,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `submit`.
@@ -323,9 +384,8 @@ pub(crate) struct Submit {
     /// The processing time of a batch in the built-in simulator.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "simulate")]
     pub(crate) processing: std::time::Duration,
-    /// Send and pay for all rows again, although the unchanged job has a finished run.
-    #[arg(long)]
-    pub(crate) again: bool,
+    #[command(flatten)]
+    pub(crate) fresh: Fresh,
     /// Send batches again that may or may not have been created, without waiting until that is
     /// known: a batch that was created is billed twice.
     #[arg(long)]
@@ -339,6 +399,10 @@ pub(crate) struct Submit {
     pub(crate) select: Rows,
     #[command(flatten)]
     pub(crate) owner: TakeOver,
+    #[command(flatten)]
+    pub(crate) schedule: Schedule,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `collect`.
@@ -350,7 +414,11 @@ pub(crate) struct Collect {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) wait: Option<std::time::Duration>,
     #[command(flatten)]
+    pub(crate) schedule: Schedule,
+    #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `export`.
@@ -378,7 +446,7 @@ pub(crate) struct Status {
 pub(crate) struct Cancel {
     /// A run's folder or id, or a job file (its newest run).
     pub(crate) target: PathBuf,
-    /// Abandon the run: it is never resumed, and the job can start a new run. What was sent is
+    /// Abandon the run: it is never resumed, and `rowmill run JOB` starts a new one. What was sent is
     /// billed all the same.
     #[arg(long)]
     pub(crate) abandon: bool,
@@ -400,6 +468,9 @@ pub(crate) struct Retry {
     pub(crate) classes: Vec<Class>,
     #[command(flatten)]
     pub(crate) budget: MaxCost,
+    /// Do not ask before the rows are sent. Without a terminal there is no question.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// The token limit for truncated answers: a factor of the previous limit (`2x`) or a number.
     #[arg(long, value_name = "N", default_value = "2x")]
     pub(crate) max_tokens: MoreTokens,
@@ -407,7 +478,11 @@ pub(crate) struct Retry {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) deadline: Option<std::time::Duration>,
     #[command(flatten)]
+    pub(crate) schedule: Schedule,
+    #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
 }
 
 /// Arguments of `rescue`.
@@ -415,6 +490,30 @@ pub(crate) struct Retry {
 pub(crate) struct Rescue {
     /// A run's folder or id.
     pub(crate) target: PathBuf,
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// Arguments of `prune`.
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// Runs by folder or id, or job files (all runs of the job). Default: all runs of the state
+    /// directory.
+    #[arg(value_name = "JOB|RUN")]
+    pub(crate) targets: Vec<PathBuf>,
+    /// Remove only runs whose last event is older than this (such as `90d`, `12w`). Required unless
+    /// runs are named or `--trials` is set.
+    #[arg(long, value_name = "TIME", value_parser = age)]
+    pub(crate) older_than: Option<std::time::Duration>,
+    /// Keep the newest N finished runs of each job, whatever their age.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) keep_last: usize,
+    /// Remove only trials (`--limit`, `--where`) and simulated runs, with their output files.
+    #[arg(long)]
+    pub(crate) trials: bool,
+    /// Show what would be removed, and remove nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Arguments of `models`.
@@ -494,6 +593,37 @@ impl Rows {
     }
 }
 
+impl WhenRunning {
+    /// The same as an option of the engine.
+    pub(crate) fn option(self) -> IfRunning {
+        match self {
+            WhenRunning::Fail => IfRunning::Fail,
+            WhenRunning::Skip => IfRunning::Skip,
+            WhenRunning::Wait => IfRunning::Wait,
+        }
+    }
+}
+
+impl Schedule {
+    /// The exit code of a command that had nothing to do.
+    pub(crate) fn code_of_nothing(self) -> u8 {
+        self.empty_exit_code.unwrap_or(super::explain::DONE)
+    }
+}
+
+impl Command {
+    /// What a scheduler decided about the start, for commands that have such options.
+    pub(crate) fn schedule(&self) -> Schedule {
+        match self {
+            Command::Run(args) => args.schedule,
+            Command::Submit(args) => args.schedule,
+            Command::Collect(args) => args.schedule,
+            Command::Retry(args) => args.schedule,
+            _ => Schedule::default(),
+        }
+    }
+}
+
 impl By {
     /// Its name on the command line.
     pub(crate) fn as_str(self) -> &'static str {
@@ -544,6 +674,16 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
     std::time::Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
 }
 
+/// An age such as `90d`, `12w`, `36h`; a day has 24 hours.
+fn age(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = |_| "write a time such as `90d`, `12w` or `36h`".to_owned();
+    let span: jiff::Span = text.parse().map_err(wrong)?;
+    let age = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(wrong)?;
+    std::time::Duration::try_from(age).map_err(|_| "a time cannot be negative".to_owned())
+}
+
 /// A day, such as `2026-11-25`.
 fn day(text: &str) -> Result<Date, String> {
     text.parse()
@@ -555,6 +695,17 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn reads_ages_in_days_and_weeks() {
+        let hours = |n: u64| Ok(std::time::Duration::from_secs(n * 3_600));
+        assert_eq!(age("90d"), hours(90 * 24));
+        assert_eq!(age("2w 1d"), hours(15 * 24));
+        assert_eq!(age("36h"), hours(36));
+        for wrong in ["90", "1 month", "-1d", "soon"] {
+            age(wrong).unwrap_err();
+        }
+    }
 
     #[test]
     fn arguments_are_consistent() {

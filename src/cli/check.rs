@@ -12,6 +12,7 @@ use rowmill::template::prompt::CacheTtl;
 
 use super::args::{Check, Common};
 use super::connect::engine;
+use super::estimate;
 use super::explain::{self, Failure};
 use super::format::{bytes, count, plural};
 use super::layout::{self, Column};
@@ -104,6 +105,10 @@ fn report(checked: &CheckReport, warned: u64) -> String {
         checked.output_columns.len()
     ));
     lines.push(outline_table(outline, &checked.source));
+    if !outline.budget.is_empty() {
+        lines.push(estimate::in_short(&outline.estimate));
+        lines.extend(estimate::limits(&outline.budget));
+    }
     let aside: u64 = outline.unsent.values().sum();
     if !outline.set_aside.list.is_empty() {
         let reasons = words::engine::causes(&outline.set_aside).join("\n");

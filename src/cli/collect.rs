@@ -20,11 +20,13 @@ pub(crate) fn run(
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
     let state = target::state(common, Some(&args.target), screen)?;
-    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
+    let engine =
+        engine(&state, Duration::ZERO, catalog, screen)?.with_patience(args.patience.patience);
     let options = CollectOptions {
         wait: args.wait,
+        if_running: args.schedule.if_running.option(),
         replace_output: args.place.replace,
     };
     let report = engine.collect(&engine.find_run(&args.target)?, &options)?;
-    outcome::show(&report, screen)
+    Ok(outcome::show_collected(&report, args.schedule, screen))
 }

@@ -1,6 +1,6 @@
 //! The estimated cost of a plan, for a terminal and as Markdown for a pull request.
 
-use rowmill::engine::{PlanReport, PlannedBatch};
+use rowmill::engine::{LimitCheck, PlanReport, PlannedBatch};
 use rowmill::estimate::compare::Comparison;
 use rowmill::estimate::{Bounds, Estimate};
 use rowmill::source::SourceSpec;
@@ -9,6 +9,7 @@ use super::format::{bytes, count, duration, percent, plural, usd};
 use super::layout::Column;
 use super::plan::rows_lines;
 use super::screen::{Screen, labelled, table};
+use super::words::budget as budget_words;
 use super::words::estimate as words;
 
 /// More batches than this are not listed one by one.
@@ -34,11 +35,62 @@ pub(crate) fn report(outline: &PlanReport, source: &SourceSpec, screen: &Screen)
     parts.push(String::new());
     parts.push(money(outline, screen));
     parts.push(String::new());
+    if let Some(limits) = limits(&outline.budget) {
+        parts.extend([limits, String::new()]);
+    }
     for (figure, assumed) in words::FIGURES.iter().zip(words::assumptions(estimate)) {
         parts.push(labelled(figure, &assumed));
     }
     parts.push(labelled("based on", &words::basis(estimate)));
     parts.join("\n")
+}
+
+/// Each limit in a line, for the beginning of a run.
+pub(crate) fn limits_in_short(checks: &[LimitCheck]) -> Vec<String> {
+    let line = |check: &LimitCheck| {
+        let [name, limit, spent, reserved, .., verdict] =
+            <[String; 7]>::try_from(budget_words::cells(check)).unwrap_or_default();
+        let used = format!("{spent} spent, {reserved} reserved");
+        format!("budget     {name} {limit} ({used}): {verdict}")
+    };
+    let explained = budget_words::explanation(checks).map(|text| format!("           {text}"));
+    checks.iter().map(line).chain(explained).collect()
+}
+
+/// A table of the limits that are set, and what they mean for the cost.
+pub(crate) fn limits(checks: &[LimitCheck]) -> Option<String> {
+    if checks.is_empty() {
+        return None;
+    }
+    let [name, limit, spent, reserved, expected, worst_case, verdict] = budget_words::COLUMNS;
+    let amounts = [limit, spent, reserved, expected, worst_case].map(Column::Number);
+    let columns: Vec<Column<'_>> = std::iter::once(Column::Id(name))
+        .chain(amounts)
+        .chain([Column::Id(verdict)])
+        .collect();
+    let mut text = table(&columns, checks.iter().map(budget_words::cells));
+    if let Some(explained) = budget_words::explanation(checks) {
+        text += "\n";
+        text += &labelled("", &explained);
+    }
+    Some(text)
+}
+
+fn limits_as_markdown(checks: &[LimitCheck]) -> Vec<String> {
+    if checks.is_empty() {
+        return Vec::new();
+    }
+    let row = |cells: &[String]| format!("| {} |", cells.join(" | "));
+    let mut lines = vec![
+        String::new(),
+        row(&budget_words::COLUMNS.map(str::to_owned)),
+        "|---|---:|---:|---:|---:|---:|---|".to_owned(),
+    ];
+    lines.extend(checks.iter().map(|check| row(&budget_words::cells(check))));
+    if let Some(explained) = budget_words::explanation(checks) {
+        lines.extend([String::new(), explained]);
+    }
+    lines
 }
 
 /// One line, for the beginning of a run.
@@ -209,6 +261,7 @@ pub(crate) fn markdown(job: &str, outline: &PlanReport, source: &SourceSpec) -> 
     for (figure, assumed) in words::FIGURES.iter().zip(words::assumptions(estimate)) {
         lines.push(format!("- {figure}: {assumed}"));
     }
+    lines.extend(limits_as_markdown(&outline.budget));
     lines.join("\n")
 }
 

@@ -29,13 +29,15 @@ Examples:
   rowmill run tickets.toml --limit 20           a small paid trial, written next to the output
   rowmill run tickets.toml                      all rows; after Ctrl-C, the same command resumes the run
   rowmill run tickets.toml --deadline 2h        exits with code 5 if the run takes longer
-  rowmill run tickets.toml --again              sends and pays for all rows again, although nothing has changed
-Without --again, a job that has not changed since its finished run has nothing to do.";
+  rowmill run tickets.toml --new                abandons an unfinished run, and starts a new one
+  rowmill run tickets.toml --no-reuse           sends and pays for all rows again
+Without --no-reuse, a job that has not changed since its finished run has nothing to do.";
 
 pub(crate) const SUBMIT: &str = "\
 Examples:
-  rowmill submit tickets.toml                   sends everything and exits (code 5)
-  rowmill collect tickets.toml                  later: fetches ended batches, writes the output";
+  rowmill submit tickets.toml                   sends everything and exits; code 5 if more waits to be sent
+  rowmill collect tickets.toml                  later: fetches ended batches, writes the output
+  run=$(rowmill submit -q tickets.toml)         the run's id, for `rowmill collect $run`";
 
 pub(crate) const COLLECT: &str = "\
 Examples:
@@ -54,10 +56,18 @@ Examples:
   rowmill status tickets.toml                   the batches of the job's newest run
   rowmill status --json                         the same as JSON";
 
+pub(crate) const PRUNE: &str = "\
+Examples:
+  rowmill prune --older-than 90d --dry-run      what would be removed, and why other runs are kept
+  rowmill prune --older-than 90d                runs without an event for 90 days, except the newest finished run of each job
+  rowmill prune tickets.toml --trials           trials and simulated runs of the job, with their output files
+  rowmill prune 20261123-031500-abcd            one run
+A run with something in flight, uncertain, not collected or reserved is always kept.";
+
 pub(crate) const CANCEL: &str = "\
 Examples:
   rowmill cancel tickets.toml                   then `rowmill collect`, for answers that were finished before
-  rowmill cancel tickets.toml --abandon         so that `rowmill run` starts a new run";
+  rowmill cancel tickets.toml --abandon         so that `rowmill run tickets.toml` starts a new run";
 
 pub(crate) const RETRY: &str = "\
 Examples:

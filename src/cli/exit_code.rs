@@ -8,7 +8,7 @@ use rowmill::engine::Error;
 use rowmill::provider::retry::{Call, Verdict, judge};
 use rowmill::{batch, join, journal, ledger, output, simulator};
 
-/// All rows succeeded.
+/// All rows succeeded, everything that was to be sent is accepted, or there was nothing to do.
 pub(crate) const DONE: u8 = 0;
 /// A bug.
 pub(crate) const BUG: u8 = 1;
@@ -24,6 +24,8 @@ pub(crate) const UNFINISHED: u8 = 5;
 pub(crate) const STOPPED: u8 = 6;
 /// A batch may or may not have been created; it was not sent again.
 pub(crate) const DOUBT: u8 = 7;
+/// Nothing has been sent yet, so that there is nothing to collect.
+pub(crate) const NOTHING_SENT: u8 = 8;
 /// No such run.
 pub(crate) const NO_RUN: u8 = 10;
 /// Another process works on the run.
@@ -70,7 +72,7 @@ pub(crate) fn of_error(error: &Error, sent: &Sent) -> u8 {
     }
     match error {
         Error::Bug(_) => BUG,
-        Error::Interrupted => INTERRUPTED,
+        Error::Interrupted | Error::Declined { .. } => INTERRUPTED,
         Error::Provider { source, .. } => match judge(
             Call::Create,
             source,
@@ -85,7 +87,8 @@ pub(crate) fn of_error(error: &Error, sent: &Sent) -> u8 {
         Error::Refused(refused) if refused.nothing_was_sent => CHANGE,
         Error::Refused(_) => PROVIDER,
         Error::StoppedAtCheckpoint(_) | Error::Budget(_) => STOPPED,
-        Error::Journal(journal::Error::Locked { .. }) => LOCKED,
+        Error::Journal(journal::Error::Locked { .. } | journal::Error::JobLocked { .. }) => LOCKED,
+        Error::StillRunning { .. } => UNFINISHED,
         Error::Journal(journal::Error::NoRun { .. }) => NO_RUN,
         // Another process has it, and the same command succeeds when that has finished.
         Error::Ledger(ledger::Error::Busy { .. }) => PROVIDER,
@@ -99,7 +102,7 @@ pub(crate) fn of_error(error: &Error, sent: &Sent) -> u8 {
 /// The exit code of a call that cannot be made as it was typed; `None` for all other errors.
 fn of_call(error: &Error) -> Option<u8> {
     Some(match error {
-        Error::NoRun { .. } | Error::JobHasNoRun { .. } => NO_RUN,
+        Error::NoRun { .. } | Error::JobHasNoRun { .. } | Error::Pruned { .. } => NO_RUN,
         Error::NoCredential { .. } => CREDENTIALS,
         Error::Simulator(simulator::Error::Locked { .. }) => LOCKED,
         Error::Simulator(simulator::Error::Folder { .. }) => CHANGE,
@@ -112,6 +115,7 @@ fn of_call(error: &Error) -> Option<u8> {
         | Error::NoFileStore
         | Error::Connect(_)
         | Error::NoRow { .. }
+        | Error::PruneWithoutAge { .. }
         | Error::SampleWith { .. } => CHANGE,
         _ => return None,
     })

@@ -10,10 +10,11 @@
 
 use std::error::Error as _;
 
+use rowmill::cost::Money;
 use rowmill::engine::Error;
-use rowmill::engine::OverBudget;
 use rowmill::engine::RefusedBatch;
 use rowmill::engine::SharedKeys;
+use rowmill::engine::{BudgetCause, OverBudget};
 use rowmill::engine::{FaultCount, Faults};
 use rowmill::ledger::{self, LimitScope, Shortage};
 use rowmill::provider::retry::{Call, Verdict, judge};
@@ -21,8 +22,8 @@ use rowmill::{batch, job, journal, output, request, source, template};
 use serde_json::{Value, json};
 
 pub(crate) use super::exit_code::{
-    BUG, CHANGE, CREDENTIALS, DONE, DOUBT, INTERRUPTED, LOCKED, NO_RUN, PARTLY, PROVIDER, STOPPED,
-    Sent, UNFINISHED,
+    BUG, CHANGE, CREDENTIALS, DONE, DOUBT, INTERRUPTED, LOCKED, NO_RUN, NOTHING_SENT, PARTLY,
+    PROVIDER, STOPPED, Sent, UNFINISHED,
 };
 use super::exit_code::{is_of_the_disk, of_error};
 use super::format::{count, plural, usd};
@@ -217,7 +218,8 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
         Error::Answer(_) => "schema",
         Error::Output(_) => "output",
         Error::Batch(_) => "spool",
-        Error::Journal(journal::Error::Locked { .. }) => "run_locked",
+        Error::Journal(journal::Error::Locked { .. } | journal::Error::JobLocked { .. })
+        | Error::StillRunning { .. } => "run_locked",
         Error::Journal(journal::Error::NoRun { .. }) => "run_not_found",
         Error::Journal(_) => "journal",
         Error::Join(_) => "join",
@@ -256,10 +258,13 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
         Error::StoppedAtCheckpoint(_) => "stopped_at_checkpoint",
         Error::File { .. } => "file",
         Error::Interrupted => "interrupted",
+        Error::Declined { .. } => "declined",
         Error::NotSimulated { .. } => "run_not_simulated",
         Error::NotFinished { .. } => "run_not_finished",
         Error::NothingToRetry(_) => "nothing_to_retry",
         Error::NoRun { .. } | Error::JobHasNoRun { .. } => "run_not_found",
+        Error::Pruned { .. } => "run_removed",
+        Error::PruneWithoutAge { .. } => "no_age",
         Error::NoProvider => "no_provider",
         Error::NoFileStore => "no_file_store",
         Error::NoCredential { .. } => "credentials",
@@ -493,12 +498,23 @@ fn over_budget(short: &OverBudget) -> Explanation {
             usd(short.shortage.left())
         ),
         format!(
-            "{} with {} to be sent: expected {}, high {}",
+            "{} with {} to be sent: expected {}, worst case {}",
             plural(short.batches, "batch", "batches"),
             plural(short.requests, "request", "requests"),
             usd(short.expected),
-            usd(short.high)
+            usd(short.worst_case)
         ),
+        match short.cause {
+            BudgetCause::OneRequest { worst_case } => format!(
+                "one request may cost {} in the worst case, which is reserved while it is in flight",
+                usd(worst_case)
+            ),
+            _ => format!(
+                "the expected cost of {} is more than the {} left",
+                usd(short.expected),
+                usd(short.shortage.left())
+            ),
+        },
     ];
     if *scope != LimitScope::Run && !by.is_empty() {
         let job = |by: &ledger::JobSpend| {
@@ -523,12 +539,7 @@ fn over_budget(short: &OverBudget) -> Explanation {
 
 /// Where the limit was set.
 fn limit_name(short: &OverBudget) -> &'static str {
-    match short.shortage.scope {
-        LimitScope::Run if short.typed => "--max-cost",
-        LimitScope::Run => "budget.run_usd",
-        LimitScope::Day => "budget.day_usd",
-        LimitScope::Month => "budget.month_usd",
-    }
+    words::budget::limit_name(short.shortage.scope, short.typed)
 }
 
 fn short_hint(short: &OverBudget) -> String {
@@ -537,9 +548,18 @@ fn short_hint(short: &OverBudget) -> String {
         LimitScope::Day => ", wait for the next day in UTC",
         LimitScope::Month => ", wait for the next month in UTC",
     };
+    let other = match short.cause {
+        BudgetCause::OneRequest { .. } => "or lower `request.max_tokens`",
+        _ => "use fewer rows with --limit, or send what fits with `budget.on_limit = \"partial\"`",
+    };
+    // Nothing of this run is in flight, or it would wait: this is what other runs hold.
+    let collect = if short.shortage.reserved > Money::ZERO {
+        ", fetch batches in flight with `rowmill collect`"
+    } else {
+        ""
+    };
     format!(
-        "raise `{}`{wait}, use fewer rows with --limit, or send the batches that fit with \
-         `budget.on_limit = \"partial\"` and a smaller `batch.max_requests`; then `rowmill run {}`",
+        "raise `{}`{wait}{collect}, {other}; then `rowmill run {}`",
         limit_name(short),
         short.run.display()
     )
@@ -659,7 +679,7 @@ fn hint(error: &Error) -> Option<String> {
                 .to_owned()
         }
         Error::StoppedAtCheckpoint(stopped) => format!(
-            "fix the job, abandon this run with `rowmill cancel {0} --abandon` and start a new \
+            "fix the job, and start a new run with `rowmill run JOB --new`, which abandons this \
              one; or send the rest anyway with `rowmill run {0} --ignore-canary`",
             stopped.run.display()
         ),
@@ -672,8 +692,12 @@ fn hint(error: &Error) -> Option<String> {
                 .to_owned()
         }
         Error::Refused(refused) => refused_hint(refused),
-        Error::Journal(journal::Error::Locked { .. }) => {
-            "wait until it has finished, or stop that process; its work is not lost".to_owned()
+        Error::Journal(journal::Error::Locked { .. } | journal::Error::JobLocked { .. }) => {
+            "`--if-running wait` waits until it has finished, `--if-running skip` does nothing then"
+                .to_owned()
+        }
+        Error::StillRunning { .. } => {
+            "run the same command again; the other process is not disturbed".to_owned()
         }
         Error::Journal(journal::Error::NoRun { .. }) => {
             "`rowmill status` lists the runs".to_owned()
@@ -685,18 +709,18 @@ fn hint(error: &Error) -> Option<String> {
                 .to_owned()
         }
         Error::Changed { run, .. } => format!(
-            "finish the old run with `rowmill run {0}`, or abandon it with `rowmill cancel {0} \
-             --abandon` and start a new one",
+            "finish the old run with `rowmill run {0}`, or abandon it and start a new one with \
+             `rowmill run JOB --new`",
             run.display()
         ),
         Error::Abandoned { run } => format!(
-            "`rowmill collect {}` fetches what it sent; `rowmill run` with the job file starts a \
-             new run",
+            "`rowmill collect {}` fetches what it sent; `rowmill run JOB --new` starts a new run",
             run.display()
         ),
         Error::RunGone { run, state, .. } => format!(
             "restore its folder in `{0}` and resume it; if it is lost, abandon it with `rowmill \
-             cancel {run} --abandon --state {0}`, and the job can start a new run, which pays for \
+             cancel {run} --abandon --state {0}`, and `rowmill run JOB --new` starts a new run, \
+             which pays for \
              its rows again",
             state.display()
         ),
@@ -718,8 +742,14 @@ fn hint(error: &Error) -> Option<String> {
                                         `source.path`"
             .to_owned(),
         Error::Interrupted => "run the same command again; nothing is sent twice".to_owned(),
+        Error::Declined { run } => format!(
+            "the run is unchanged; `rowmill retry {} --yes` does not ask",
+            run.display()
+        ),
         Error::OtherOrigin { .. } => {
-            "set ANTHROPIC_BASE_URL to what it was, or start a new run".to_owned()
+            "set ANTHROPIC_BASE_URL to what it was, or abandon the run and start a new one with \
+             `rowmill run JOB --new`"
+                .to_owned()
         }
         _ => return None,
     };

@@ -8,7 +8,7 @@ use rowmill::catalog::Catalog;
 use rowmill::engine::{ReexportOptions, Target};
 use rowmill::job::JobFile;
 
-use super::args::{Common, Export as Args};
+use super::args::{Common, Export as Args, Schedule};
 use super::connect::engine;
 use super::explain::Failure;
 use super::outcome;
@@ -33,5 +33,6 @@ pub(crate) fn run(
         job,
         replace_output: args.place.replace,
     };
-    outcome::show(&engine.export(&folder, &options)?, screen)
+    let report = engine.export(&folder, &options)?;
+    Ok(outcome::show(&report, Schedule::default(), screen))
 }

@@ -21,6 +21,7 @@ mod outcome;
 mod plan;
 mod preview;
 mod prices;
+mod prune;
 mod rescue;
 mod retry;
 mod run;
@@ -38,6 +39,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
+use rowmill::engine::Error;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -65,14 +67,22 @@ pub(crate) fn main() -> u8 {
     } else {
         "\n"
     };
-    signals::listen(move |text| {
-        log.message(Level::Info, None, &format!("{gap}{text}"), Default::default);
-    });
+    let last = Arc::clone(&screen);
+    signals::listen(
+        move |text| {
+            log.message(Level::Info, None, &format!("{gap}{text}"), Default::default);
+        },
+        move || last.stopped_at_once(),
+    );
     let result = command(&cli, &screen);
     match result {
         Ok(code) => {
             screen.end();
             code
+        }
+        Err(Failure::Step(Error::NotStarted(why))) => {
+            screen.finish();
+            outcome::show_not_started(&why, cli.command.schedule(), &screen)
         }
         Err(failure) => {
             screen.finish();
@@ -111,6 +121,7 @@ fn command(cli: &Cli, screen: &Arc<Screen>) -> Result<u8, Failure> {
         Command::Cancel(args) => cancel::run(args, common, catalog, screen),
         Command::Retry(args) => retry::run(args, common, catalog, screen),
         Command::Rescue(args) => rescue::run(args, common, catalog, screen),
+        Command::Prune(args) => prune::run(args, common, catalog, screen),
         Command::Models(args) => models::run(args, common, catalog, screen),
         Command::Prices(args) => prices::run(args, catalog, screen),
         Command::Cost(args) => cost::run(args, common, catalog, screen),

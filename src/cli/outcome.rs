@@ -1,40 +1,86 @@
 //! The state of a run at the end of a command: as messages, as JSON, and as an exit code.
 
-use rowmill::engine::{NothingToDo, RunOutcome, RunReport};
+use rowmill::engine::{NotStarted, NothingReason, NothingToDo, RunOutcome, RunReport};
 use rowmill::ledger::OnLimit;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::explain::{self, Failure};
+use super::args::Schedule;
+use super::explain;
 use super::format::plural;
 use super::screen::Screen;
 use super::summary;
 use super::words;
 
+/// What a command was to do: it decides what is on stdout, and which exit code means that it is
+/// done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// The output.
+    Output,
+    /// That everything is sent.
+    Sent,
+    /// The output, without sending anything.
+    Collected,
+}
+
 /// Shows the state of a run, and returns the exit code.
-pub(crate) fn show(report: &RunReport, screen: &Screen) -> Result<u8, Failure> {
-    screen.finish();
-    if let Some(nothing) = &report.nothing_to_do {
-        return nothing_to_do(report, nothing, true, screen);
-    }
-    match &report.summary {
-        Some(summary) => {
-            let code = summary::show(report, summary, &document(report), screen)?;
-            Ok(if report.outcome == RunOutcome::OverBudget {
-                say_held(report, code, screen)
-            } else {
-                code
-            })
-        }
-        None => Ok(say_standing(report, screen)),
-    }
+pub(crate) fn show(report: &RunReport, schedule: Schedule, screen: &Screen) -> u8 {
+    show_as(Asked::Output, report, schedule, screen)
 }
 
 /// The same for a command that only sends.
-pub(crate) fn show_submitted(report: &RunReport, screen: &Screen) -> Result<u8, Failure> {
+pub(crate) fn show_submitted(report: &RunReport, schedule: Schedule, screen: &Screen) -> u8 {
+    show_as(Asked::Sent, report, schedule, screen)
+}
+
+/// The same for a command that only fetches.
+pub(crate) fn show_collected(report: &RunReport, schedule: Schedule, screen: &Screen) -> u8 {
+    show_as(Asked::Collected, report, schedule, screen)
+}
+
+/// Shows why a command did nothing, and returns the exit code.
+pub(crate) fn show_not_started(why: &NotStarted, schedule: Schedule, screen: &Screen) -> u8 {
+    if screen.json {
+        let output = match why {
+            NotStarted::SourceMissing { output, .. } => output.as_deref(),
+            _ => None,
+        };
+        screen.json(&json!({ "nothing_to_do": why, "run": null, "output": output }));
+    }
+    screen.say(words::run::not_started(why));
+    schedule.code_of_nothing()
+}
+
+fn show_as(asked: Asked, report: &RunReport, schedule: Schedule, screen: &Screen) -> u8 {
     screen.finish();
-    match &report.nothing_to_do {
-        Some(nothing) => nothing_to_do(report, nothing, false, screen),
-        None => show(report, screen),
+    if screen.json {
+        screen.json(&document(report));
+    }
+    let code = match (&report.summary, &report.nothing_to_do) {
+        (Some(summary), _) => {
+            let code = summary::show(report, summary, screen);
+            if asked != Asked::Sent && !screen.json {
+                summary::print_output(report, summary, screen);
+            }
+            if report.simulated && !screen.json {
+                screen.banner();
+            }
+            if report.outcome == RunOutcome::OverBudget {
+                say_held(report, code, screen)
+            } else {
+                code
+            }
+        }
+        (None, Some(nothing)) => say_nothing_to_do(asked, report, nothing, screen),
+        (None, None) => say_standing(asked, report, screen),
+    };
+    if asked == Asked::Sent && !screen.json {
+        screen.data(&report.run);
+    }
+    if code == explain::DONE && report.nothing_to_do.is_some() {
+        schedule.code_of_nothing()
+    } else {
+        code
     }
 }
 
@@ -43,8 +89,9 @@ fn document(report: &RunReport) -> Value {
     let mut document =
         serde_json::to_value(&report.manifest).expect("a manifest has names for its keys");
     if let Some(nothing) = &report.nothing_to_do {
-        document["nothing_to_do"] = true.into();
-        if nothing.output_change.is_some() {
+        document["nothing_to_do"] =
+            serde_json::to_value(nothing).expect("a reason has names for its keys");
+        if nothing.output_change.is_some() && report.summary.is_none() {
             // The file holds the rows of another run.
             document["output"] = Value::Null;
         }
@@ -52,31 +99,35 @@ fn document(report: &RunReport) -> Value {
     document
 }
 
-/// Reports that a finished run has nothing to do. `wants_output` is false where only sending
-/// was asked for, so that failed rows are no reason for another exit code.
-fn nothing_to_do(
+/// Reports that there was nothing to do, and no output to be written. Failed rows of a finished run
+/// are no reason for another exit code where only sending was asked for.
+fn say_nothing_to_do(
+    asked: Asked,
     report: &RunReport,
     nothing: &NothingToDo,
-    wants_output: bool,
     screen: &Screen,
-) -> Result<u8, Failure> {
-    if let Some(summary) = &report.summary {
-        return summary::show(report, summary, &document(report), screen);
-    }
-    if screen.json {
-        screen.json(&document(report));
-    } else if wants_output && let Some(output) = report.output_path() {
+) -> u8 {
+    if asked != Asked::Sent
+        && !screen.json
+        && let Some(output) = report.output_path()
+    {
         screen.data(summary::line_of(output));
     }
     if report.simulated && !screen.json {
         screen.banner();
     }
-    screen.say("--again sends all rows again, and pays for them again");
-    Ok(if nothing.failed > 0 && wants_output {
+    match nothing.reason {
+        NothingReason::Unchanged => {
+            screen.say("--no-reuse sends all rows again, and pays for them again");
+        }
+        NothingReason::NoFailures => screen.say("nothing to do: every row of the run succeeded"),
+        _ => {}
+    }
+    if nothing.failed > 0 && asked != Asked::Sent {
         explain::PARTLY
     } else {
         explain::DONE
-    })
+    }
 }
 
 /// Reports the batches that the budget held back, and returns the exit code.
@@ -93,10 +144,7 @@ fn say_held(report: &RunReport, code: u8, screen: &Screen) -> u8 {
 }
 
 /// Shows the state of an unfinished run, and returns the exit code.
-fn say_standing(report: &RunReport, screen: &Screen) -> u8 {
-    if screen.json {
-        screen.json(&document(report));
-    }
+fn say_standing(asked: Asked, report: &RunReport, screen: &Screen) -> u8 {
     screen.say(words::engine::standing(&report.standing));
     if report.abandoned {
         return say_abandoned(report, screen);
@@ -123,6 +171,12 @@ fn say_standing(report: &RunReport, screen: &Screen) -> u8 {
             ));
             explain::UNFINISHED
         }
+        RunOutcome::Unfinished if asked == Asked::Collected && report.nothing_sent => {
+            screen.say(format!(
+                "nothing of the run has been sent yet: `rowmill run {folder}` (or submit) sends it"
+            ));
+            explain::NOTHING_SENT
+        }
         RunOutcome::Unfinished if left > 0 => {
             screen.say(format!(
                 "{} still to be sent: `rowmill run {folder}` (or submit) sends the rest",
@@ -135,7 +189,17 @@ fn say_standing(report: &RunReport, screen: &Screen) -> u8 {
                 "`rowmill collect {folder}` fetches what has ended, `rowmill run {folder}` waits \
                  for it"
             ));
-            explain::UNFINISHED
+            if report.is_in_the_way {
+                screen.say(
+                    "this run is of the job as it was; the job as it is now is planned when it is \
+                     finished: run the same command again",
+                );
+            }
+            if asked == Asked::Sent && !report.is_in_the_way {
+                explain::DONE
+            } else {
+                explain::UNFINISHED
+            }
         }
     }
 }

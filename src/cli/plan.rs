@@ -41,6 +41,7 @@ pub(crate) fn run(
             rows: rows as usize,
             seed: args.seed,
         }),
+        max_cost: args.budget.max_cost,
         out: args.out.clone(),
         take_over: args.owner.take_over,
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rowmill::catalog::Catalog;
 
-use super::args::{Common, Rescue};
+use super::args::{Common, Rescue, Schedule};
 use super::connect::engine;
 use super::explain::Failure;
 use super::outcome;
@@ -19,7 +19,8 @@ pub(crate) fn run(
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
     let state = target::state(common, Some(&args.target), screen)?;
-    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
+    let engine =
+        engine(&state, Duration::ZERO, catalog, screen)?.with_patience(args.patience.patience);
     let report = engine.rescue(&engine.find_run(&args.target)?)?;
-    outcome::show(&report, screen)
+    Ok(outcome::show(&report, Schedule::default(), screen))
 }

@@ -20,14 +20,19 @@ pub(crate) fn run(
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
     let state = target::state(common, Some(&args.target), screen)?;
-    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
+    let engine =
+        engine(&state, Duration::ZERO, catalog, screen)?.with_patience(args.patience.patience);
     let options = RetryOptions {
         classes: args.classes.clone(),
         more_tokens: Some(args.max_tokens),
         max_cost: args.budget.max_cost,
         deadline: args.deadline,
+        if_running: args.schedule.if_running.option(),
         replace_output: args.place.replace,
     };
+    if !args.yes {
+        screen.ask_before_retry();
+    }
     let report = engine.retry(&engine.find_run(&args.target)?, &options)?;
-    outcome::show(&report, screen)
+    Ok(outcome::show(&report, args.schedule, screen))
 }

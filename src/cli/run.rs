@@ -19,19 +19,24 @@ pub(crate) fn run(
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
     let state = target::state(common, Some(&args.target), screen)?;
-    let engine = engine(&state, args.processing, catalog, screen)?;
+    let engine =
+        engine(&state, args.processing, catalog, screen)?.with_patience(args.patience.patience);
     let options = RunOptions {
         simulate: args.simulate,
         rows: args.select.selection(),
         max_cost: args.budget.max_cost,
         calibrate: args.calibrate,
-        again: args.again,
+        new: args.fresh.new,
+        no_reuse: args.fresh.no_reuse || args.fresh.again,
+        if_running: args.schedule.if_running.option(),
         resubmit_uncertain: args.resubmit_doubtful,
         ignore_canary: args.ignore_canary,
         replace_output: args.place.replace,
         take_over: args.owner.take_over,
         deadline: args.deadline,
     };
-    let report = engine.run(&target::find(&engine, &args.target)?, &options)?;
-    outcome::show(&report, screen)
+    let target = target::find(&engine, &args.target)?;
+    target::check_new(&target, args.fresh)?;
+    let report = engine.run(&target, &options)?;
+    Ok(outcome::show(&report, args.schedule, screen))
 }

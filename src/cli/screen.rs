@@ -4,15 +4,19 @@
 //! a bar on a terminal and an occasional line elsewhere. All output passes through
 //! [`sanitize`](super::sanitize), on a terminal and in a pipe alike.
 
+use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
+use std::mem::{Discriminant, discriminant};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Zoned;
 use rowmill::engine::create_calls;
-use rowmill::engine::{Notice, Observer, StepNote};
+use rowmill::engine::{Error, Notice, Observer, RetryCost, StepNote, WaitReason};
+use rowmill::provider::ApiError;
 use serde_json::{Map, Value};
 
 use super::args::{Color, Common, LogFormat};
@@ -25,6 +29,10 @@ use super::words;
 
 /// How long a log without a terminal stays silent before it reports progress again.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
+/// The same while nothing changes: a batch may take a day, an outage hours.
+const UNCHANGED_EVERY: Duration = Duration::from_secs(10 * 60);
+/// How long a run waits before a log without a terminal says so.
+const WORTH_A_LINE: Duration = Duration::from_secs(2);
 
 /// The label of a note, and its color.
 const NOTE: (&str, &str) = ("note:", "36");
@@ -43,9 +51,15 @@ pub(crate) struct Screen {
     /// Whether progress is a bar.
     has_bar: bool,
     last_line: Mutex<Option<Instant>>,
+    /// What is waited for, by the last line that said so.
+    waiting: Mutex<Option<WaitLine>>,
+    /// When each fault that repeats was last printed.
+    faults: Mutex<HashMap<String, Instant>>,
     /// Whether the document of `--json` is on stdout, and text that stands for it until then.
-    has_document: AtomicBool,
+    has_document: Mutex<bool>,
     text: Mutex<Vec<String>>,
+    /// Whether the user is asked before a retry is sent.
+    asks: AtomicBool,
     /// The run that the command works on, and how often a batch of it had been sent before.
     work: Mutex<Option<(PathBuf, u64)>>,
 }
@@ -61,7 +75,7 @@ impl Screen {
         };
         let bar = ProgressBar::new_spinner();
         bar.set_style(
-            ProgressStyle::with_template("{spinner} {wide_msg}")
+            ProgressStyle::with_template("{spinner} {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner()),
         );
         // Until there is progress to show, nothing is drawn.
@@ -80,8 +94,11 @@ impl Screen {
             bar,
             has_bar: is_terminal && !common.quiet && common.log_format == LogFormat::Text,
             last_line: Mutex::new(None),
-            has_document: AtomicBool::new(false),
+            has_document: Mutex::new(false),
+            waiting: Mutex::new(None),
+            faults: Mutex::default(),
             text: Mutex::new(Vec::new()),
+            asks: AtomicBool::new(false),
             work: Mutex::new(None),
         }
     }
@@ -114,6 +131,22 @@ impl Screen {
             ever: calls.is_none_or(|calls| calls > 0),
             now: calls.is_none_or(|calls| calls > *before),
         }
+    }
+
+    /// From now on the user is asked before a retry is sent, where there is a terminal to ask on.
+    pub(crate) fn ask_before_retry(&self) {
+        let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        self.asks
+            .store(is_terminal && !self.json, Ordering::Relaxed);
+    }
+
+    /// Asks a question that is answered with yes or no; anything but yes is no.
+    fn asks_for_yes(&self, question: &str) -> bool {
+        let prompt = || write!(std::io::stderr().lock(), "{question} [y/N] ");
+        let mut answer = String::new();
+        let is_read =
+            self.bar.suspend(prompt).is_ok() && std::io::stdin().read_line(&mut answer).is_ok();
+        is_read && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
     }
 
     /// Prints a message.
@@ -168,9 +201,16 @@ impl Screen {
                 self.log.message(Level::Error, Some(HINT), hint, Map::new);
             }
         }
-        // What is on stdout stays the only document.
-        if self.json && !self.has_document.load(Ordering::Relaxed) {
+        if self.json {
             self.json(&explanation.document());
+        }
+    }
+
+    /// Ends a command that a signal stops at once: stdout has its document all the same.
+    pub(crate) fn stopped_at_once(&self) {
+        if self.json {
+            let stopped = Failure::Step(Error::Interrupted).explain(&self.sent());
+            self.json(&stopped.document());
         }
     }
 
@@ -184,10 +224,17 @@ impl Screen {
         self.write_data(&sanitize(text.as_ref(), usize::MAX));
     }
 
-    /// Prints the document on stdout.
+    /// Prints the document on stdout, unless one is there: it stays the only one. A signal may want
+    /// to write one from its own thread.
     pub(crate) fn json(&self, value: &impl serde::Serialize) {
-        self.has_document.store(true, Ordering::Relaxed);
-        self.write_data(&as_json(value));
+        let mut has_document = self
+            .has_document
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !*has_document {
+            self.write_data(&as_json(value));
+            *has_document = true;
+        }
     }
 
     fn write_data(&self, text: &str) {
@@ -207,7 +254,7 @@ impl Screen {
     /// Ends a command that succeeded: what has only text on stdout gives it as a document.
     pub(crate) fn end(&self) {
         self.finish();
-        if self.json && !self.has_document.load(Ordering::Relaxed) {
+        if self.json {
             let texts = self.text.lock().unwrap_or_else(PoisonError::into_inner);
             self.json(&serde_json::json!({ "text": texts.join("\n") }));
         }
@@ -216,18 +263,82 @@ impl Screen {
     /// Progress that passes: replaces the bar's text, or is a line of its own now and then.
     fn passing(&self, notice: &Notice<'_>) {
         if self.has_bar {
-            if self.bar.is_finished() {
-                self.bar.reset();
-            }
-            if self.bar.is_hidden() {
-                self.bar.set_draw_target(ProgressDrawTarget::stderr());
-            }
-            self.bar
-                .set_message(shown_to(&words::engine::notice(notice), LONGEST_LINE));
-            self.bar.tick();
+            self.draw(notice);
         } else if !self.quiet && self.line_is_due() {
             self.tell(Level::Info, None, notice);
         }
+    }
+
+    /// Replaces the text of the bar: a line, or a few where the run waits.
+    fn draw(&self, notice: &Notice<'_>) {
+        let room = width().saturating_sub(3);
+        let text = match words::engine::on_terminal(notice, &Zoned::now()) {
+            Some(lines) => {
+                let lines = lines.iter().map(|line| shown_to(line, LONGEST_LINE));
+                let wrapped = lines.map(|line| layout::wrapped(&line, room));
+                wrapped.collect::<Vec<_>>().join("\n").replace('\n', "\n  ")
+            }
+            None => {
+                let line = shown_to(&words::engine::notice(notice), LONGEST_LINE);
+                console::truncate_str(&line, room, "…").into_owned()
+            }
+        };
+        if self.bar.is_finished() {
+            self.bar.reset();
+        }
+        if self.bar.is_hidden() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.bar.set_message(text);
+        self.bar.tick();
+    }
+
+    /// What a run waits for: the bar, or a line at first, on a change, and then rarely.
+    fn waits(&self, notice: &Notice<'_>) {
+        if self.has_bar {
+            self.draw(notice);
+        } else if !self.quiet && self.wait_is_due(notice) {
+            self.tell(Level::Info, None, notice);
+        }
+    }
+
+    fn wait_is_due(&self, notice: &Notice<'_>) -> bool {
+        let now = Instant::now();
+        let what = WaitLine::what(notice);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = waiting.get_or_insert_with(|| WaitLine {
+            begun: now,
+            printed: None,
+        });
+        let is_due = match &line.printed {
+            None => line.begun.elapsed() >= WORTH_A_LINE,
+            Some((at, _)) if at.elapsed() >= UNCHANGED_EVERY => true,
+            Some((at, last)) => at.elapsed() >= PLAIN_EVERY && *last != what,
+        };
+        if is_due {
+            line.printed = Some((now, what));
+        }
+        is_due
+    }
+
+    /// A fault that is tried again: a line at first and then rarely, until something succeeds; the
+    /// bar shows it meanwhile.
+    fn fails_again(&self, fault: String, notice: &Notice<'_>) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = faults.get(&fault);
+        if last.is_none_or(|last| last.elapsed() >= UNCHANGED_EVERY) {
+            faults.insert(fault, Instant::now());
+            self.tell(Level::Info, Some(NOTE), notice);
+        }
+        if self.has_bar && matches!(notice, Notice::Retrying { .. } | Notice::Slow { .. }) {
+            self.draw(notice);
+        }
+    }
+
+    /// Something succeeded: the next fault is a new one.
+    fn succeeds(&self) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.clear();
     }
 
     fn line_is_due(&self) -> bool {
@@ -276,6 +387,9 @@ impl Screen {
                     Some(why) => format!("no rows to send: {}", words::estimate::no_requests(why)),
                     None => super::estimate::in_short(&report.estimate),
                 });
+                for text in super::estimate::limits_in_short(&report.budget) {
+                    self.say(text);
+                }
             }
             Notice::State(note) if words::state::is_warning(note) => {
                 self.log.message(
@@ -309,30 +423,77 @@ impl Screen {
     }
 }
 
+/// The last line that said what a run waits for.
+struct WaitLine {
+    begun: Instant,
+    printed: Option<(Instant, WaitState)>,
+}
+
+/// What a line about a wait says, but for the time: batches in flight and ended, and the reasons.
+type WaitState = (u32, u32, Vec<Discriminant<WaitReason>>);
+
+impl WaitLine {
+    fn what(notice: &Notice<'_>) -> WaitState {
+        match notice {
+            Notice::Waiting {
+                in_flight,
+                ended,
+                reasons,
+                ..
+            } => (
+                *in_flight,
+                *ended,
+                reasons.iter().map(discriminant).collect(),
+            ),
+            _ => WaitState::default(),
+        }
+    }
+}
+
+/// What makes a fault that is tried again the same as the one before, if the notice is of one.
+fn fault_of(notice: &Notice<'_>) -> Option<String> {
+    let of =
+        |error: &ApiError| format!("{} {:?} {:?}", error.call.name(), error.status, error.kind);
+    match notice {
+        Notice::Retrying { error, .. } => Some(of(error)),
+        Notice::Note(StepNote::NotAccepted { batch, error, .. }) => {
+            Some(format!("batch {batch} {}", of(error)))
+        }
+        Notice::Slow { call, .. } => Some(format!("slow {call}")),
+        _ => None,
+    }
+}
+
 impl Observer for Screen {
     fn notice(&self, notice: Notice<'_>) {
+        if let Some(fault) = fault_of(&notice) {
+            if !self.quiet {
+                self.fails_again(fault, &notice);
+            }
+            return;
+        }
         match notice {
             // Which batches may be sent again, or twice, is read from the run's files: `--quiet`
             // does not hide it.
-            Notice::HeldBack { .. } | Notice::Note(StepNote::RunFiles { .. }) => {
+            Notice::Note(StepNote::RunFiles { .. }) => {
                 self.tell(Level::Warn, Some(WARNING), &notice)
             }
             Notice::Accepted { .. } | Notice::Ended { .. } if !self.quiet => {
+                self.succeeds();
                 self.tell(Level::Info, None, &notice)
             }
-            Notice::Retrying { .. } | Notice::Slow { .. } | Notice::Note(_) if !self.quiet => {
+            Notice::HeldBack { .. } | Notice::Note(_) if !self.quiet => {
                 self.tell(Level::Info, Some(NOTE), &notice)
             }
+            Notice::Waiting { .. } => self.waits(&notice),
             Notice::Planning { .. }
             | Notice::Counting { .. }
             | Notice::Submitting { .. }
-            | Notice::Waiting { .. }
             | Notice::Collected { .. }
             | Notice::Exporting { .. } => self.passing(&notice),
             Notice::Accepted { .. }
             | Notice::Ended { .. }
-            | Notice::Retrying { .. }
-            | Notice::Slow { .. }
+            | Notice::HeldBack { .. }
             | Notice::Note(_) => {}
             other => self.notice_of_run(other),
         }
@@ -340,6 +501,18 @@ impl Observer for Screen {
 
     fn is_stopping(&self) -> bool {
         super::signals::is_leaving()
+    }
+
+    fn confirms_retry(&self, retry: &RetryCost) -> bool {
+        self.finish();
+        let asks = self.asks.load(Ordering::Relaxed);
+        for text in words::run::retry_cost(retry) {
+            // What is asked about is shown even with `--quiet`.
+            if asks || !self.quiet {
+                self.log.message(Level::Info, None, &text, Map::new);
+            }
+        }
+        !asks || self.asks_for_yes("Send them?")
     }
 }
 

@@ -62,8 +62,9 @@ pub(crate) async fn wanted() {
     let _ = channel().subscribe().wait_for(|wanted| *wanted).await;
 }
 
-/// Listens for signals on a thread of its own. `say` puts a word on the screen.
-pub(crate) fn listen(say: impl Fn(&str) + Send + 'static) {
+/// Listens for signals on a thread of its own. `say` puts a word on the screen, `stop` what stands
+/// there last when the process is ended in the middle of its work.
+pub(crate) fn listen(say: impl Fn(&str) + Send + 'static, stop: impl FnOnce() + Send + 'static) {
     channel();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -92,6 +93,7 @@ pub(crate) fn listen(say: impl Fn(&str) + Send + 'static) {
                     () = ended_by_itself() => {}
                 }
             }
+            stop();
             std::process::exit(exit_code::INTERRUPTED.into());
         });
     });

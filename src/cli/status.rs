@@ -8,7 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rowmill::catalog::Catalog;
 use rowmill::cost::Money;
-use rowmill::engine::{Error, MoneyView, RunView, in_one_line, ledger_of, view};
+use rowmill::engine::{
+    Engine, Error, MoneyView, RunView, TrialOutput, in_one_line, ledger_of, view,
+};
 use rowmill::journal::{self, Manifest};
 use rowmill::ledger::{self, Ledger, LedgerEntry};
 use serde_json::{Value, json};
@@ -29,14 +31,50 @@ pub(crate) fn run(
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
     let state = target::state(common, args.target.as_deref(), screen)?;
-    let find = |target: &PathBuf| -> Result<PathBuf, Failure> {
-        let engine = engine(&state, Duration::ZERO, catalog, screen)?;
-        Ok(engine.find_run(target)?)
-    };
+    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
     match &args.target {
-        Some(target) => one(&find(target)?, &state, screen),
-        None => all(&state, screen),
+        Some(target) => one(&engine, &engine.find_run(target)?, screen),
+        None => all(&engine, screen),
     }
+}
+
+/// The trials of a job, or of all jobs.
+fn trials(engine: &Engine, job: Option<&str>, screen: &Screen) -> Vec<TrialOutput> {
+    engine.trials(job).unwrap_or_else(|error| {
+        screen.warn(in_one_line(&error));
+        Vec::new()
+    })
+}
+
+/// The trials that exist, in text.
+fn show_trials(trials: &[TrialOutput], screen: &Screen) {
+    if trials.is_empty() {
+        return;
+    }
+    let columns = [
+        Column::Text("job"),
+        Column::Id("run"),
+        Column::Text("output"),
+        Column::Number("rows"),
+        Column::Id("written"),
+        Column::Id("path"),
+    ];
+    let rows = trials.iter().map(|trial| {
+        let run = match trial.folder {
+            Some(_) => trial.run.clone(),
+            None => format!("{} (removed)", trial.run),
+        };
+        vec![
+            trial.job.clone(),
+            run,
+            words::prune::trial_kind(trial.kind).to_owned(),
+            count(trial.rows),
+            trial.written_at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+            trial.path.display().to_string(),
+        ]
+    });
+    screen.data(format!("\n{}", table(&columns, rows)));
+    screen.say("`rowmill prune --trials` removes trials and simulated outputs, with their runs");
 }
 
 /// What the ledgers have on runs; each is read once.
@@ -94,14 +132,18 @@ fn money(money: Option<&MoneyView>) -> String {
     }
 }
 
-fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
+fn one(engine: &Engine, folder: &Path, screen: &Screen) -> Result<u8, Failure> {
+    let state = engine.state().path();
     let (mut view, notes) = view(folder, Timestamp::now())?;
     view.add_money(Ledgers::new(state).of_run(folder, screen));
     notes
         .iter()
         .for_each(|note| screen.warn(words::journal::run_note(note)));
+    let trials = trials(engine, Some(&view.manifest.job), screen);
     if screen.json {
-        screen.json(&view);
+        let mut document = serde_json::to_value(&view).unwrap_or_default();
+        document["trials"] = json!(trials);
+        screen.json(&document);
         return Ok(explain::DONE);
     }
     let manifest = &view.manifest;
@@ -157,6 +199,7 @@ fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
         Column::Number("cost"),
     ];
     screen.data(table(&columns, batches));
+    show_trials(&trials, screen);
     view.warnings
         .iter()
         .for_each(|warning| screen.warn(words::journal::run_note(warning)));
@@ -166,7 +209,8 @@ fn one(folder: &Path, state: &Path, screen: &Screen) -> Result<u8, Failure> {
     Ok(explain::DONE)
 }
 
-fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
+fn all(engine: &Engine, screen: &Screen) -> Result<u8, Failure> {
+    let state = engine.state().path();
     let runs = journal::all_runs(state)?;
     let mut ledgers = Ledgers::new(state);
     let views = runs
@@ -189,13 +233,16 @@ fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
     } else {
         explain::DONE
     };
+    let trials = trials(engine, None, screen);
     if screen.json {
-        let documents: Vec<Value> = views.iter().map(document).collect();
+        let mut documents: Vec<Value> = views.iter().map(document).collect();
+        add_trials(&mut documents, &trials);
         screen.json(&documents);
         return Ok(code);
     }
     if views.is_empty() {
         screen.say(format!("no runs in `{}`", state.display()));
+        show_trials(&trials, screen);
         return Ok(code);
     }
     let columns = [
@@ -208,6 +255,7 @@ fn all(state: &Path, screen: &Screen) -> Result<u8, Failure> {
         Column::Text(""),
     ];
     screen.data(table(&columns, views.iter().map(line)));
+    show_trials(&trials, screen);
     for (folder, error) in views.iter().filter_map(|view| view.as_ref().err()) {
         let problem = shown_to(&in_one_line(error), 1_000);
         screen.warn(format!(
@@ -259,6 +307,18 @@ fn document(view: &Result<RunView, (PathBuf, Error)>) -> Value {
         Ok(view) => serde_json::to_value(view)
             .unwrap_or_else(|error| json!({ "problem": error.to_string() })),
         Err((folder, error)) => json!({ "folder": folder, "problem": in_one_line(error) }),
+    }
+}
+
+/// Adds each trial to the document of the run that wrote it; one whose run was removed is a
+/// document of its own.
+fn add_trials(documents: &mut Vec<Value>, trials: &[TrialOutput]) {
+    for trial in trials {
+        let own = |document: &&mut Value| document["manifest"]["run"] == *trial.run;
+        match documents.iter_mut().find(own) {
+            Some(document) => document["trial_output"] = json!(trial),
+            None => documents.push(json!({ "folder": null, "trial_output": trial })),
+        }
     }
 }
 

@@ -14,9 +14,8 @@ use rowmill::engine::RunReport;
 use rowmill::engine::{SetAside, WorseOutput};
 use rowmill::outcome::class::Class;
 use rowmill::outcome::{Status, Usage};
-use serde_json::Value;
 
-use super::explain::{self, Failure};
+use super::explain;
 use super::format::{self, count, plural, usd};
 use super::layout::Column;
 use super::screen::{Screen, shown, shown_to, table};
@@ -32,22 +31,14 @@ const LONGEST_PATH: usize = 32_768;
 /// Tags whose cost is shown, the dearest first.
 const TAGS: usize = 10;
 
-/// Shows what was written, and gives the exit code that tells whether every row succeeded;
-/// `document` is the run as data.
-pub(crate) fn show(
-    run: &RunReport,
-    summary: &ExportSummary,
-    document: &Value,
-    screen: &Screen,
-) -> Result<u8, Failure> {
+/// Shows what was written, and gives the exit code that tells whether every row succeeded.
+pub(crate) fn show(run: &RunReport, summary: &ExportSummary, screen: &Screen) -> u8 {
     let code = if summary.all_succeeded() {
         explain::DONE
     } else {
         explain::PARTLY
     };
-    if screen.json {
-        screen.json(document);
-    } else {
+    if !screen.json {
         tell(run, summary, screen);
     }
     if summary.path.is_none() {
@@ -62,16 +53,18 @@ pub(crate) fn show(
     if code == explain::PARTLY {
         tell_failures(run, summary, screen);
     }
-    if let (Some(path), false) = (&summary.path, screen.json) {
-        if let (Some(rows), false) = (first_rows(path, run), screen.quiet) {
-            screen.data(rows);
-        }
-        screen.data(line_of(path));
+    code
+}
+
+/// Prints some rows of an output that was written, and its path.
+pub(crate) fn print_output(run: &RunReport, summary: &ExportSummary, screen: &Screen) {
+    let Some(path) = &summary.path else {
+        return;
+    };
+    if let (Some(rows), false) = (first_rows(path, run), screen.quiet) {
+        screen.data(rows);
     }
-    if run.simulated && !screen.json {
-        screen.banner();
-    }
-    Ok(code)
+    screen.data(line_of(path));
 }
 
 /// The whole path of an output, in one line whatever its name holds.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use rowmill::engine::{Engine, Error, StateLocation, Target};
 use rowmill::job::JobFile;
 
-use super::args::Common;
-use super::explain::Failure;
+use super::args::{Common, Fresh};
+use super::explain::{CHANGE, Failure};
 use super::screen::{Screen, shown_to};
 
 /// A job file, or a run.
@@ -36,6 +36,21 @@ pub(crate) fn state(
 pub(crate) fn state_of_job(common: &Common, file: &JobFile) -> PathBuf {
     let typed = common.state.clone();
     typed.unwrap_or_else(|| StateLocation::of_job(file).into())
+}
+
+/// Refuses to start a new run of a run.
+pub(crate) fn check_new(target: &Target, fresh: Fresh) -> Result<(), Failure> {
+    match target {
+        Target::Run(folder) if fresh.new => Err(Failure::words(
+            CHANGE,
+            format!(
+                "--new starts a run of a job, and `{}` is a run",
+                folder.display()
+            ),
+            "name the job file, or leave out --new to resume the run",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Warns about a state directory that others can change: its contents decide what is sent and

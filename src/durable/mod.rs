@@ -45,6 +45,31 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// The bytes of all files in a folder and the folders in it. Links are not followed.
+///
+/// # Errors
+/// What the file system answers. What is gone when it is looked at counts nothing.
+pub fn size_of_dir(path: &Path) -> io::Result<u64> {
+    let gone_is_empty = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(0),
+        _ => Err(error),
+    };
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) => return gone_is_empty(error),
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(meta) if meta.is_dir() => size_of_dir(&entry.path())?,
+            Ok(meta) => meta.len(),
+            Err(error) => gone_is_empty(error)?,
+        };
+    }
+    Ok(bytes)
+}
+
 /// Syncs a folder, so that a rename or a new file in it survives a power failure.
 ///
 /// # Errors

@@ -4,13 +4,20 @@
 //! Batches that are split from others, or hold rows that are sent again, are not in the plan. Their
 //! rows carry the estimates that were made while the run was planned, so no request is read again.
 //! A spool of a version that kept no estimates is estimated from the bytes of its requests.
+//!
+//! What a batch may cost at most is calculated again once results of the run show how many tokens
+//! its prompts have.
+
+use std::path::Path;
 
 use arrow::array::Array as _;
 
 use crate::batch::{self, SpoolReader};
-use crate::estimate::rows::BatchStatistics;
-use crate::estimate::{Bounds, Estimator, RequestPrefix, RunHistory};
+use crate::cost::Money;
+use crate::estimate::rows::RowEstimate;
+use crate::estimate::{BatchPrompts, Bounds, Estimator, RequestPrefix, RunHistory};
 use crate::media::MediaFacts;
+use crate::outcome::Usage;
 use crate::request::per_row::FragmentTail;
 
 use super::{Error, Run};
@@ -34,56 +41,79 @@ impl Run {
         Ok(bounds)
     }
 
+    /// What a batch may cost at most, by what is known now.
+    pub(crate) fn worst_case(&self, batch: u32) -> Result<Money, Error> {
+        let planned = self.expected_cost(batch)?.worst_case;
+        if self.budget.measured.is_empty() {
+            return Ok(planned);
+        }
+        if let Some(known) = self.budget.worst_cases.borrow().get(&batch) {
+            return Ok(*known);
+        }
+        let measured = self.estimate_batch(batch)?.worst_case.min(planned);
+        self.budget.worst_cases.borrow_mut().insert(batch, measured);
+        Ok(measured)
+    }
+
+    /// What a batch that the journal does not have yet is expected to cost.
+    pub(crate) fn cost_of_new(&self, number: u32, head: &[u8]) -> Result<Bounds, Error> {
+        let rows = RowsOfBatch::read(self, &self.spool_path(number), head)?;
+        rows.bounds(self, rows.rows.len())
+    }
+
     fn estimate_batch(&self, batch: u32) -> Result<Bounds, Error> {
-        let head = self.head_of(batch)?;
+        let rows = self.rows_of(batch)?;
+        rows.bounds(self, rows.rows.len())
+    }
+
+    /// The estimates of the rows of a batch.
+    pub(crate) fn rows_of(&self, batch: u32) -> Result<RowsOfBatch, Error> {
+        RowsOfBatch::read(self, &self.spool_path(batch), &self.head_of(batch)?)
+    }
+
+    fn estimator(&self, head: &[u8]) -> Result<Estimator<'_>, Error> {
         let prefix = RequestPrefix {
             model: &self.job().request.model,
-            head: &head,
-            media: &media_of(&head),
+            head,
+            media: &media_of(head),
         };
-        let estimator = Estimator::new(self.catalog(), &prefix, RunHistory::default())?;
-        let statistics = match self.spooled_estimates(batch, &estimator)? {
-            Some(statistics) => statistics,
-            None => self.estimate_requests(batch, &head, &estimator)?,
+        let estimate = self.plan().estimate.as_ref();
+        let history = RunHistory {
+            // What the plan expects of the cache holds for the parts of its batches.
+            reads: estimate.map(|estimate| (estimate.cache.reads.expected, estimate.requests)),
+            ..RunHistory::default()
         };
-        let fit = self
-            .plan()
-            .estimate
-            .as_ref()
-            .map_or_else(|| estimator.fit(), |estimate| estimate.fit.clone());
-        let batches = estimator.estimate(&statistics, fit, false)?.batches;
-        Ok(batches.first().copied().unwrap_or_default())
+        let estimator = Estimator::new(self.catalog(), &prefix, history)?;
+        Ok(estimator.with_measured(self.budget.measured))
     }
 
     /// The estimates in the spool; `None` where one of them is missing or unreadable.
     fn spooled_estimates(
-        &self,
-        batch: u32,
+        path: &Path,
         estimator: &Estimator<'_>,
-    ) -> Result<Option<BatchStatistics>, Error> {
-        let Some(groups) = batch::estimates(&self.spool_path(batch))? else {
+    ) -> Result<Option<Vec<RowEstimate>>, Error> {
+        let Some(groups) = batch::estimates(path)? else {
             return Ok(None);
         };
-        let mut statistics = estimator.statistics();
+        let mut rows = Vec::new();
         for group in groups {
             for bytes in &group? {
                 let Some(row) = bytes.and_then(|bytes| estimator.decode(bytes)) else {
                     return Ok(None);
                 };
-                statistics.push(&row);
+                rows.push(row);
             }
         }
-        statistics.close();
-        Ok(Some(statistics))
+        Ok(Some(rows))
     }
 
     /// Estimates the requests of a batch by their bytes.
     fn estimate_requests(
         &self,
-        batch: u32,
+        path: &Path,
         head: &[u8],
         estimator: &Estimator<'_>,
-    ) -> Result<BatchStatistics, Error> {
+    ) -> Result<Vec<RowEstimate>, Error> {
         let request = &self.job().request;
         let max_tokens = max_tokens_of(head).unwrap_or(request.max_tokens.into());
         let choices = RowChoices {
@@ -92,19 +122,87 @@ impl Run {
             has_model: request.per_row.model.is_some(),
             has_max_tokens: request.per_row.max_tokens.is_some(),
         };
-        let mut statistics = estimator.statistics();
-        for rows in SpoolReader::open(&self.spool_path(batch))? {
+        let mut estimates = Vec::new();
+        for rows in SpoolReader::open(path)? {
             let rows = rows?;
             let mut row_estimator = estimator.row_estimator().rows(&rows.columns);
             for row in (0..rows.len()).filter(|&row| rows.fragment.is_valid(row)) {
                 let fragment = rows.fragment.value(row);
                 let (model, limit) = choices.of(fragment)?;
                 let media = media_of(fragment);
-                statistics.push(&row_estimator.estimate(row, fragment, &media, model, limit));
+                estimates.push(row_estimator.estimate(row, fragment, &media, model, limit));
             }
         }
+        Ok(estimates)
+    }
+}
+
+/// The estimates of the rows of a batch, in order. **Memory:** about 170 bytes a row.
+pub(crate) struct RowsOfBatch {
+    head: Vec<u8>,
+    rows: Vec<RowEstimate>,
+}
+
+impl RowsOfBatch {
+    fn read(run: &Run, path: &Path, head: &[u8]) -> Result<RowsOfBatch, Error> {
+        let estimator = run.estimator(head)?;
+        let rows = match Run::spooled_estimates(path, &estimator)? {
+            Some(rows) => rows,
+            None => run.estimate_requests(path, head, &estimator)?,
+        };
+        Ok(RowsOfBatch {
+            head: head.to_vec(),
+            rows,
+        })
+    }
+
+    /// What the first of the rows cost, as a batch of their own.
+    fn bounds(&self, run: &Run, rows: usize) -> Result<Bounds, Error> {
+        let estimator = run.estimator(&self.head)?;
+        let mut statistics = estimator.statistics();
+        self.rows[..rows]
+            .iter()
+            .for_each(|row| statistics.push(row));
         statistics.close();
-        Ok(statistics)
+        let planned = run.plan().estimate.as_ref();
+        let fit = planned.map_or_else(|| estimator.fit(), |planned| planned.fit.clone());
+        Ok(estimator.estimate(&statistics, fit, false)?.total)
+    }
+
+    /// How many of the first rows cost no more than this in the worst case.
+    pub(crate) fn within(&self, run: &Run, room: Money) -> Result<u32, Error> {
+        let (mut fit, mut too_many) = (0, self.rows.len() + 1);
+        while fit + 1 < too_many {
+            let middle = usize::midpoint(fit, too_many);
+            match self.bounds(run, middle)?.worst_case <= room {
+                true => fit = middle,
+                false => too_many = middle,
+            }
+        }
+        Ok(u32::try_from(fit).unwrap_or(u32::MAX))
+    }
+
+    /// What the first row costs in the worst case.
+    pub(crate) fn first_worst_case(&self, run: &Run) -> Result<Money, Error> {
+        Ok(self.bounds(run, self.rows.len().min(1))?.worst_case)
+    }
+
+    /// What the prompts of the rows had, by the usage of each; rows without usage say nothing.
+    pub(crate) fn measured(
+        &self,
+        run: &Run,
+        usages: &[Option<Usage>],
+    ) -> Result<BatchPrompts, Error> {
+        let mut prompts = BatchPrompts::default();
+        if usages.len() == self.rows.len() {
+            let estimator = run.estimator(&self.head)?;
+            for (row, usage) in self.rows.iter().zip(usages) {
+                if let Some(usage) = usage {
+                    estimator.measure(&mut prompts, row, usage);
+                }
+            }
+        }
+        Ok(prompts)
     }
 }
 

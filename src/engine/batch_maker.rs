@@ -411,6 +411,7 @@ impl<'a> BatchMaker<'a> {
         let conditions = self.planner.compiled.requests.conditions();
         let incremental = self.planner.reuse.map(|reuse| reuse.report(self.classes));
         let outline = PlanReport {
+            budget: Vec::new(),
             incremental: incremental.filter(|found| !found.is_empty()),
             uses: self.uses,
             warnings: self

@@ -1,5 +1,10 @@
 //! The money of a run: reserved before a batch is sent, settled when its results are here.
 //!
+//! What is reserved is the most that a batch can cost, so that what is spent and reserved never
+//! passes a limit, whatever the answers are. A run is refused up front only where its *expected*
+//! cost does not fit; where only the worst case does not, batches wait until others are settled, or
+//! are sent in parts (`budget_split.rs`).
+//!
 //! The ledger follows the journal. The state of a batch decides what the ledger has to say of it:
 //!
 //! ```text
@@ -13,7 +18,7 @@
 //! two. What is written is the same each time, since it follows from the run's own files.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,16 +27,20 @@ use jiff::Timestamp;
 
 use crate::catalog::Catalog;
 use crate::cost::{BatchCost, Bill, Money};
-use crate::estimate::Bounds;
-use crate::join::{AttemptResults, Joiner, RequestRow, ResultIndex};
-use crate::journal::{BatchState, Plan, Step};
+use crate::estimate::{Bounds, MeasuredPrompts};
+use crate::join::{AttemptResults, JoinedRow, Joiner, RequestRow, ResultIndex};
+use crate::journal::{Batch, BatchState, Plan, Step};
 use crate::ledger::{
-    BudgetLimits, BudgetSpec, EntryState, Ledger, LedgerEntry, OnLimit, Reservation, Shortage,
+    BudgetLimits, BudgetSpec, EntryState, Ledger, LedgerEntry, LimitUse, LimitedBatch, OnLimit,
+    Reservation, Shortage,
 };
+use crate::outcome::Usage;
 use crate::outcome::details::Wanted;
 use crate::provider::Formats;
 
+use super::abandon::LONGEST_RESERVED;
 use super::batch_join::parser;
+use super::context::between;
 use super::run_place::RunPlace;
 use super::state_files::{LedgerStanding, StateRecord};
 use super::{Error, Run, results_file};
@@ -66,6 +75,11 @@ pub(crate) struct RunBudget {
     max_cost: Option<Money>,
     /// Estimates of batches that were not in the plan, as far as they were needed.
     pub(super) estimated: RefCell<BTreeMap<u32, Bounds>>,
+    /// What results of the run showed of its prompts, and the batches that were looked at.
+    pub(super) measured: MeasuredPrompts,
+    looked_at: BTreeSet<u32>,
+    /// The most that batches can cost by that, as far as it was needed.
+    pub(super) worst_cases: RefCell<BTreeMap<u32, Money>>,
 }
 
 /// A run whose next batches do not fit into its budget.
@@ -77,16 +91,31 @@ pub struct OverBudget {
     pub batches: u64,
     /// Their requests.
     pub requests: u64,
-    /// Their cost by the high figure of the estimate.
-    pub high: Money,
     /// Their expected cost.
     pub expected: Money,
+    /// The most that they can cost.
+    pub worst_case: Money,
+    /// What does not fit.
+    pub cause: BudgetCause,
     /// Whether the limit for the run was set on the command line, not in the job file.
     pub typed: bool,
     /// Whether batches of the run were sent before.
     pub is_under_way: bool,
     /// The run.
     pub run: PathBuf,
+}
+
+/// What of a run does not fit into its budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BudgetCause {
+    /// The expected cost of everything that is still to be sent.
+    Expected,
+    /// Not even one request in its worst case.
+    OneRequest {
+        /// What that costs.
+        worst_case: Money,
+    },
 }
 
 impl RunBudget {
@@ -133,6 +162,9 @@ impl RunBudget {
             budget,
             max_cost,
             estimated: RefCell::default(),
+            measured: MeasuredPrompts::default(),
+            looked_at: BTreeSet::new(),
+            worst_cases: RefCell::default(),
         })
     }
 
@@ -164,6 +196,11 @@ impl Run {
         )
     }
 
+    /// The most that the run may cost, if the user set it.
+    pub(crate) fn max_cost(&self) -> Option<Money> {
+        self.budget.max_cost
+    }
+
     /// What is to be reserved for a batch, at this amount.
     fn reservation(&self, batch: u32, amount: Money, worst_case: Money) -> Reservation<'_> {
         Reservation {
@@ -190,11 +227,9 @@ impl Run {
                 state: self.budget.place.state.clone(),
             });
         }
-        let Bounds {
-            high, worst_case, ..
-        } = self.expected_cost(batch)?;
-        let limits = self.budget.limits();
-        let wanted = self.reservation(batch, high, worst_case);
+        self.measure_saved_results()?;
+        let (amount, limits) = (self.worst_case(batch)?, self.budget.limits());
+        let wanted = self.reservation(batch, amount, self.expected_cost(batch)?.worst_case);
         match self
             .budget
             .ledger
@@ -208,7 +243,7 @@ impl Run {
         }
     }
 
-    /// Whether everything that is still to be sent fits into the budget together.
+    /// Whether the expected cost of everything that is still to be sent fits into the budget.
     ///
     /// # Errors
     /// [`Error::Budget`] if it does not.
@@ -216,30 +251,42 @@ impl Run {
         let Some(first) = self.state().left_to(Step::Submit).next() else {
             return Ok(());
         };
-        let Bounds {
-            high, worst_case, ..
-        } = self.left_to_send()?;
-        let wanted = self.reservation(first.number(), high, worst_case);
+        let left = self.left_to_send()?;
+        let wanted = self.reservation(first.number(), left.expected, left.worst_case);
         match self
             .budget
             .ledger
             .shortage(&wanted, &self.budget.limits(), now)?
         {
-            Some(shortage) => Err(self.short(shortage)?),
+            Some(shortage) => Err(self.short(shortage, BudgetCause::Expected)?),
             None => Ok(()),
         }
     }
 
     /// What is short for a batch now; nothing is reserved.
     pub(crate) fn shortage(&self, batch: u32, now: Timestamp) -> Result<Option<Shortage>, Error> {
-        let Bounds {
-            high, worst_case, ..
-        } = self.expected_cost(batch)?;
+        let amount = self.worst_case(batch)?;
         Ok(self.budget.ledger.shortage(
-            &self.reservation(batch, high, worst_case),
+            &self.reservation(batch, amount, amount),
             &self.budget.limits(),
             now,
         )?)
+    }
+
+    /// How much of each limit is used.
+    pub(crate) fn limit_uses(&self, now: Timestamp) -> Result<Vec<LimitUse>, Error> {
+        let of = LimitedBatch {
+            run: &self.plan().run,
+            batch: 0,
+            simulated: self.plan().simulated,
+        };
+        Ok(self.budget.ledger.uses(&of, &self.budget.limits(), now)?)
+    }
+
+    /// What is left of the limit with the least left; everything where there is none.
+    pub(crate) fn room(&self, now: Timestamp) -> Result<Money, Error> {
+        let uses = self.limit_uses(now)?;
+        Ok(uses.iter().map(LimitUse::left).min().unwrap_or(Money::MAX))
     }
 
     /// What everything that is still to be sent costs.
@@ -254,8 +301,14 @@ impl Run {
         Ok(sum)
     }
 
+    /// Requests that are still to be sent.
+    pub(crate) fn requests_left_to_send(&self) -> u64 {
+        let left = self.state().left_to(Step::Submit);
+        left.map(|batch| u64::from(batch.spooled.requests)).sum()
+    }
+
     /// The error about a shortage.
-    pub(crate) fn short(&self, shortage: Shortage) -> Result<Error, Error> {
+    pub(crate) fn short(&self, shortage: Shortage, cause: BudgetCause) -> Result<Error, Error> {
         let left = self.left_to_send()?;
         Ok(Error::Budget(Box::new(OverBudget {
             typed: self
@@ -264,13 +317,10 @@ impl Run {
                 .is_some_and(|typed| typed == shortage.limit),
             shortage,
             batches: (self.state().unsent().count() as u64),
-            requests: self
-                .state()
-                .left_to(Step::Submit)
-                .map(|batch| u64::from(batch.spooled.requests))
-                .sum(),
-            high: left.high,
+            requests: self.requests_left_to_send(),
             expected: left.expected,
+            worst_case: left.worst_case,
+            cause,
             is_under_way: self.state().has_remotes(),
             run: self.folder().to_path_buf(),
         })))
@@ -292,6 +342,9 @@ impl Run {
             (Some(EntryState::Billed), EntryState::Released) => Ok(()),
             // A bill that was written is worth more than a rebuilt journal.
             (Some(EntryState::Reserved | EntryState::Billed), EntryState::Reserved) => Ok(()),
+            (Some(EntryState::Released), EntryState::Reserved) if self.is_outlived(batch, now) => {
+                Ok(())
+            }
             (None | Some(EntryState::Released), EntryState::Reserved) => self.admit(batch),
             (Some(EntryState::Billed), EntryState::Billed) => Ok(()),
             (Some(EntryState::Reserved), EntryState::Billed) => {
@@ -302,6 +355,39 @@ impl Run {
                 self.settle_by_its_results(batch, now)
             }
         }
+    }
+
+    /// Releases what is reserved for batches of an abandoned run that can cost nothing more, and
+    /// returns the amount. What they cost is counted once their results are fetched.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`].
+    pub(super) fn release_outlived(&mut self, now: Timestamp) -> Result<Money, Error> {
+        let mut sum = Money::ZERO;
+        for batch in 1..=self.state().batch_count() {
+            let entry = self.budget.entries.get(&batch);
+            let reserved = entry.filter(|entry| entry.state == EntryState::Reserved);
+            if let Some(amount) = reserved.map(|entry| entry.reserved)
+                && self.is_outlived(batch, now)
+            {
+                self.release(batch, now)?;
+                sum += amount;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Whether nothing more can be billed for a batch of an abandoned run: its counters say that no
+    /// request succeeded, or it has ended by its age, whether or not that was seen.
+    fn is_outlived(&self, batch: u32, now: Timestamp) -> bool {
+        let is_free = match self.standing_of(batch) {
+            BatchState::Ended { counts } => {
+                counts.total() > 0 && counts.succeeded == 0 && counts.processing == 0
+            }
+            _ => false,
+        };
+        let age = between(self.sent_at(batch), now);
+        self.state().abandoned().is_some() && (is_free || age >= LONGEST_RESERVED)
     }
 
     /// Writes down what the rows of an output cost, where prices have changed since the results
@@ -333,12 +419,10 @@ impl Run {
 
     /// Reserves for a batch that was sent without a reservation in this ledger.
     fn admit(&mut self, batch: u32) -> Result<(), Error> {
-        let Bounds {
-            high, worst_case, ..
-        } = self.expected_cost(batch)?;
+        let amount = self.expected_cost(batch)?.worst_case;
         // The day of the ledger is this machine's day, whatever the provider's clock says.
         let at = self.sent_at(batch);
-        let sent = self.reservation(batch, high, worst_case);
+        let sent = self.reservation(batch, amount, amount);
         let entry = self
             .budget
             .ledger
@@ -374,9 +458,10 @@ impl Run {
         // Results that are lost on this disk are reported by the export; until then the batch stays
         // reserved.
         let index = self.take_index(batch);
-        let Some(share) = self.share_of(batch, index)? else {
+        let Some(BatchBill { share, usages }) = self.share_of(batch, index)? else {
             return Ok(());
         };
+        self.measure(batch, &usages)?;
         let Some(entry) = self.budget.entries.get(&batch) else {
             return Ok(());
         };
@@ -385,9 +470,38 @@ impl Run {
         Ok(())
     }
 
-    /// What the saved results of a batch cost, by the very rule by which its rows are priced.
-    /// `None` if they are not there.
-    fn share_of(&self, batch: u32, index: Option<ResultIndex>) -> Result<Option<BatchCost>, Error> {
+    /// Takes in how many tokens the prompts of a batch had, by the usage of each request.
+    fn measure(&mut self, batch: u32, usages: &[Option<Usage>]) -> Result<(), Error> {
+        let is_new = self.budget.looked_at.insert(batch);
+        if is_new && !self.budget.measured.is_enough() {
+            let prompts = self.rows_of(batch)?.measured(self, usages)?;
+            self.budget.measured.add(&prompts);
+            self.budget.worst_cases.borrow_mut().clear();
+        }
+        Ok(())
+    }
+
+    /// The same for batches whose results an earlier process saved, as far as more is to be known.
+    fn measure_saved_results(&mut self) -> Result<(), Error> {
+        let is_saved = |batch: &&Batch| matches!(batch.state, BatchState::Collected { .. });
+        let saved = self.state().batches().iter().filter(is_saved);
+        let saved: Vec<u32> = saved.map(Batch::number).collect();
+        for batch in saved {
+            if self.budget.measured.is_enough() {
+                break;
+            }
+            if !self.budget.looked_at.contains(&batch)
+                && let Some(BatchBill { usages, .. }) = self.share_of(batch, None)?
+            {
+                self.measure(batch, &usages)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the saved results of a batch cost, by the very rule by which its rows are priced, and
+    /// the usage of each request. `None` if they are not there.
+    fn share_of(&self, batch: u32, index: Option<ResultIndex>) -> Result<Option<BatchBill>, Error> {
         let path = self.results_path(batch);
         let (Some(remote), true) = (
             self.state()
@@ -413,23 +527,30 @@ impl Run {
             parser(self.format(), Wanted::default()),
         )
         .priced_by(self.catalog());
+        let mut usages = Vec::new();
         for custom_id in ids.iter().flatten() {
-            joiner.row(RequestRow {
+            let row = joiner.row(RequestRow {
                 custom_id,
                 ..RequestRow::default()
             })?;
+            usages.push(usage_of(row));
         }
-        Ok(Some(
-            joiner
-                .totals()
-                .bill
-                .by_batch
-                .values()
-                .next()
-                .cloned()
-                .unwrap_or_default(),
-        ))
+        let bills = &joiner.totals().bill.by_batch;
+        let share = bills.values().next().cloned().unwrap_or_default();
+        Ok(Some(BatchBill { share, usages }))
     }
+}
+
+/// What the saved results of a batch say of its cost.
+struct BatchBill {
+    share: BatchCost,
+    /// The usage of each request, in order.
+    usages: Vec<Option<Usage>>,
+}
+
+/// The usage of a row that was sent once.
+fn usage_of(row: JoinedRow<'_>) -> Option<Usage> {
+    row.attempts.into_iter().next()?.outcome.usage
 }
 
 /// Where a batch must be in the ledger.

@@ -7,10 +7,10 @@ use crate::ledger::OnLimit;
 
 use super::context::Until;
 use super::pace::HeldByBudget;
-use super::{Error, Run};
+use super::{Error, Run, budget_split};
 
-/// Stops a run before its first batch if not all of them fit into the budget, unless the job allows
-/// those that fit to be sent.
+/// Stops a run before its first batch if the expected cost of all of them does not fit into the
+/// budget, unless the job allows those that fit to be sent.
 pub(crate) fn check_before_the_first(run: &Run, now: Timestamp) -> Result<(), Error> {
     if run.state().has_begun() || run.on_limit() == OnLimit::Partial {
         Ok(())
@@ -46,8 +46,8 @@ pub(crate) fn is_held(
             && has_no_room_for_the_rest(run, now)?);
     };
     // While a batch was in flight, others may have been settled: only what does not fit now is
-    // held.
-    if !is_under_way && has_room_for_one_of(run, held, now)? {
+    // held, and of which not even a part fits.
+    if !is_under_way && (!held.is_current(run) || has_room_for_one_of(run, held, now)?) {
         held.clear();
         return Ok(false);
     }
@@ -58,9 +58,12 @@ pub(crate) fn is_held(
     let is_stuck = run
         .next_to_send(|attempt| until.sends(attempt), held)
         .is_none();
-    if (is_first_try && run.on_limit() == OnLimit::Stop) || (is_stuck && !run.state().has_remotes())
-    {
-        return Err(run.short(shortage)?);
+    // What is in flight will be billed with less, so that `submit` only has to come back for the
+    // rest.
+    let is_the_end = is_first_try && run.on_limit() == OnLimit::Stop && !is_under_way;
+    if is_the_end || (is_stuck && !is_under_way && !run.state().has_remotes()) {
+        let cause = budget_split::cause(run, batch, now)?;
+        return Err(run.short(shortage, cause)?);
     }
     Ok(is_stuck)
 }

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::estimate::fit::CountedRow;
 use crate::estimate::sample::SampledRow;
 use crate::estimate::shared::PER_REQUEST;
-use crate::provider::retry::{Call, Clock, with_retry};
+use crate::provider::retry::{Call, Clock, Patience, with_retry};
 use crate::provider::{ApiError, BatchApi};
 
 use super::Error;
@@ -73,7 +73,7 @@ struct Counter<'a> {
 
 impl Counter<'_> {
     async fn count(&self, params: &[u8]) -> Result<u64, Error> {
-        with_retry(Call::CountTokens, self.clock, || {
+        with_retry(Call::CountTokens, self.clock, Patience::default(), || {
             self.api.count_tokens(params)
         })
         .await

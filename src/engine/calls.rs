@@ -3,31 +3,30 @@
 
 use std::ops::Not as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::cost::Money;
 use crate::job::JobFile;
-use crate::journal::{self, AbandonReason, Plan, RunNote, Stage};
+use crate::journal::{self, RunNote};
 
+use super::budget_report::{Spending, uses_before_a_run};
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
-use super::context::{RunOutcome, Until};
+use super::context::{RunOutcome, Until, between};
 use super::finished::Finished;
 use super::notice::Notice;
 use super::options::{
-    CancelOptions, CollectOptions, PlanOptions, ReexportOptions, RetryOptions, RunOptions, Target,
+    CollectOptions, PlanOptions, ReexportOptions, RetryOptions, RunOptions, Target,
 };
 use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
-use super::report::{CancelReport, PlanResult, RunReport};
+use super::report::{NothingReason, PlanResult, RunReport};
 use super::reuse::ReuseRules;
 use super::setup::Engine;
 use super::start::{NewPlan, Started};
 use super::view::{self, RunView};
-use super::{Error, Run, SampleConflict, drive, leftovers, submit};
-
-/// How long a run is watched that is abandoned, so that its batches end and their cost is known.
-const SETTLE_ABANDONED: Duration = Duration::from_secs(10);
+use super::{Error, Run, SampleConflict, leftovers};
 
 impl Engine {
     /// Plans a job: reads and renders its rows, and estimates what they cost. Sends nothing, and
@@ -66,19 +65,16 @@ impl Engine {
             let (simulate, rows, take_over) = (options.simulate, &options.rows, options.take_over);
             self.check_start(&file, simulate, rows, take_over)?;
         }
-        let compiled = CompiledJob::new(&file, self.today(), &self.catalog)?;
+        let compiled = self.compile(&file)?;
         let report = match &options.out {
             None => self.dry_run(&file, &compiled, options, simulated, connection.as_ref())?,
             Some(folder) => {
-                let origin = if options.simulate {
-                    Plan::IN_PROCESS.to_owned()
-                } else {
-                    self.provider.origin()?
-                };
+                let origin = self.origin(options.simulate)?;
                 let run_options = RunOptions {
                     simulate: options.simulate,
                     rows: options.rows.clone(),
                     calibrate: options.calibrate,
+                    max_cost: options.max_cost,
                     ..RunOptions::default()
                 };
                 let new = NewPlan {
@@ -118,10 +114,33 @@ impl Engine {
         };
         let inputs = PlanInputs::new(&rules, simulated, state, options.calibrate, observer)?;
         if let Some(spec) = options.sample {
-            return inputs.plan_by_sample(file, compiled, self.format(), spec, observer);
+            let report = inputs.plan_by_sample(file, compiled, self.format(), spec, observer)?;
+            return self.with_limits(file, options.max_cost, simulated, report);
         }
         let counted_by = connection.map(|connection| (connection, self.clock.as_ref()));
-        inputs.plan(file, compiled, self.format(), counted_by, observer)
+        let report = inputs.plan(file, compiled, self.format(), counted_by, observer)?;
+        self.with_limits(file, options.max_cost, simulated, report)
+    }
+
+    /// A plan whose cost is compared with the limits of its job.
+    pub(super) fn with_limits(
+        &self,
+        file: &JobFile,
+        max_cost: Option<Money>,
+        simulated: bool,
+        mut report: PlanReport,
+    ) -> Result<PlanReport, Error> {
+        let (ledger, budget) = (&self.ledger_file_of(file), &file.job.budget);
+        let now = self.clock.now();
+        let spending = Spending {
+            cost: report.estimate.total,
+            requests: report.requests,
+            on_limit: budget.on_limit,
+            typed: max_cost,
+        };
+        let uses = uses_before_a_run(ledger, budget, max_cost, simulated, now)?;
+        report.budget = spending.check(uses);
+        Ok(report)
     }
 
     /// Whether a run would be simulated; `None` where that shows only when the provider is called.
@@ -166,13 +185,19 @@ impl Engine {
         options: &RunOptions,
         until: Until,
     ) -> Result<RunReport, Error> {
-        let started = match self.start(target, options)? {
+        let start = |longest| {
+            self.unless_running(options.if_running, longest, || self.start(target, options))
+        };
+        let (started, waited) = start(options.deadline)?;
+        let left = options.deadline.map(|time| time.saturating_sub(waited));
+        let deadline = left.map(|left| self.after(left));
+        let started = match started {
             Started::FinishFirst(opened) => {
-                let earlier = self.finish_first(*opened, until, options)?;
+                let earlier = self.finish_first(*opened, until, options, deadline)?;
                 if earlier.outcome != RunOutcome::Complete {
-                    return Ok(earlier);
+                    return Ok(earlier.in_the_way());
                 }
-                self.start(target, options)?
+                start(deadline.map(|end| between(self.clock.now(), end)))?.0
             }
             started => started,
         };
@@ -185,6 +210,7 @@ impl Engine {
                 return Err(Error::Bug("a finished run is still unfinished".to_owned()));
             }
         };
+        self.settle_abandoned(&connection);
         if options.resubmit_uncertain && run.resubmit_doubtful() == 0 {
             self.observer.notice(Notice::NothingUncertain);
         }
@@ -194,7 +220,6 @@ impl Engine {
         if options.replace_output {
             run.replace_output();
         }
-        let deadline = options.deadline.map(|deadline| self.after(deadline));
         self.finish(&mut run, &connection, until, deadline)
     }
 
@@ -204,6 +229,7 @@ impl Engine {
         (mut run, connection): (Run, Connection),
         until: Until,
         options: &RunOptions,
+        deadline: Option<Timestamp>,
     ) -> Result<RunReport, Error> {
         if options.ignore_canary {
             run.ignore_canary();
@@ -212,7 +238,6 @@ impl Engine {
             Until::Sent => Until::PolledOnce,
             until => until,
         };
-        let deadline = options.deadline.map(|deadline| self.after(deadline));
         self.finish(&mut run, &connection, until, deadline)
     }
 
@@ -221,13 +246,19 @@ impl Engine {
     /// # Errors
     /// As the steps give them; [`Error::OtherOrigin`] where the engine's provider is not the run's.
     pub fn collect(&self, run: &Path, options: &CollectOptions) -> Result<RunReport, Error> {
-        let (mut run, connection) = self.open(run, false, None)?;
+        let ((mut run, connection), waited) =
+            self.unless_running(options.if_running, options.wait, || {
+                self.open(run, false, None)
+            })?;
         if options.replace_output {
             run.replace_output();
         }
         let (until, deadline) = match options.wait {
             None => (Until::PolledOnce, None),
-            Some(wait) => (Until::Fetched, Some(self.after(wait))),
+            Some(wait) => (
+                Until::Fetched,
+                Some(self.after(wait.saturating_sub(waited))),
+            ),
         };
         self.finish(&mut run, &connection, until, deadline)
     }
@@ -244,7 +275,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotFinished`] where it is not known yet which rows failed;
-    /// [`Error::NothingToRetry`] where no row fits.
+    /// [`Error::NothingToRetry`] where no row fits; [`Error::Declined`] where the observer declines
+    /// its cost.
     pub fn retry(&self, run: &Path, options: &RetryOptions) -> Result<RunReport, Error> {
         self.retry_rows(run, options)
     }
@@ -274,37 +306,6 @@ impl Engine {
         drop(rescued);
         let (mut run, connection) = self.open(run, false, None)?;
         self.finish(&mut run, &connection, Until::Sent, None)
-    }
-
-    /// Asks the provider to cancel what is in flight. What has come back is kept, and what was not
-    /// sent never is.
-    ///
-    /// # Errors
-    /// [`Error::Provider`] where the provider cannot be reached; what was asked before is recorded.
-    pub fn cancel(&self, run: &Path, options: &CancelOptions) -> Result<CancelReport, Error> {
-        let (mut run, connection) = self.open(run, false, None)?;
-        let clock = self.clock.as_ref();
-        let asked = connection.block_on(submit::cancel(connection.api(), clock, &mut run));
-        if asked.is_ok() && options.abandon {
-            run.abandon(clock.now(), AbandonReason::Requested)?;
-            if run.in_flight_or_ended() {
-                // What ends within moments is settled here; the rest is by `collect`.
-                let deadline = Some(self.after(SETTLE_ABANDONED));
-                if let Err(error) = self.look_until(&mut run, &connection, Until::Fetched, deadline)
-                {
-                    self.observer.notice(Notice::ResultsNotFetched {
-                        run: run.folder(),
-                        reason: super::in_one_line(&error),
-                    });
-                }
-            }
-        }
-        run.write_manifest(clock.now())?;
-        let asked = asked?;
-        Ok(CancelReport {
-            asked,
-            run: RunReport::new(&run, drive::standing(&run), None, clock.now()),
-        })
     }
 
     /// Writes off what the ledger holds for a run whose folder is gone, and gives the amount;
@@ -340,7 +341,8 @@ impl Engine {
     }
 
     /// The folder of the run that a call without a job of its own works on: the one named, or the
-    /// newest of the job named.
+    /// newest of the job named. A simulated run since then does not hide an unfinished run of a
+    /// provider.
     ///
     /// # Errors
     /// [`Error::NoRun`] and [`Error::JobHasNoRun`].
@@ -349,19 +351,36 @@ impl Engine {
             Some(Target::Run(folder)) => Ok(folder),
             Some(Target::Job(file)) => {
                 let name = &file.job.head.name;
-                let newest = journal::runs_of(self.state.path(), name)?
-                    .into_iter()
-                    .next();
+                let runs = journal::runs_of(self.state.path(), name)?;
+                let newest = runs
+                    .iter()
+                    .find(|run| run.in_process != Some(true))
+                    .filter(|run| !run.finished)
+                    .or(runs.first());
                 newest
-                    .map(|run| run.path)
+                    .map(|run| run.path.clone())
                     .ok_or_else(|| Error::JobHasNoRun {
                         job: name.clone(),
                         state: self.state.path().to_path_buf(),
                     })
             }
-            None => Err(Error::NoRun {
+            None => Err(self.no_run(target)),
+        }
+    }
+
+    /// That a target is no run; one that was removed is known by its id.
+    pub(super) fn no_run(&self, target: &Path) -> Error {
+        let id = target.file_name().unwrap_or_default().to_string_lossy();
+        let jobs = journal::job_folders(self.state.path()).unwrap_or_default();
+        let mut pruned = jobs.iter().flat_map(|job| journal::pruned_runs(job));
+        match pruned.find(|pruned| pruned.run == id) {
+            Some(pruned) => Error::Pruned {
+                run: pruned.run,
+                removed_at: pruned.removed_at,
+            },
+            None => Error::NoRun {
                 target: target.to_path_buf(),
-            }),
+            },
         }
     }
 
@@ -382,29 +401,6 @@ impl Engine {
             .filter_map(Result::ok)
             .map(|job| job.path().join(id))
             .find(|folder| journal::is_run(folder)))
-    }
-
-    /// Settles what the ledger holds for abandoned runs, as far as their batches have ended. What
-    /// cannot be settled now is settled the next time.
-    pub(super) fn settle_abandoned(&self, connection: &Connection) {
-        let Ok(reservations) = leftovers::reservations(self.state.path(), self.ledger_patience)
-        else {
-            return;
-        };
-        let folders = reservations
-            .into_iter()
-            .filter_map(|reservation| reservation.folder);
-        for folder in folders.filter(|f| journal::stage_of(f) == Some(Stage::Abandoned)) {
-            let Ok((mut run, _)) = Run::open(&folder, self.clock.now(), &self.budget_context(None))
-            else {
-                continue;
-            };
-            if run.check_origin(&connection.origin()).is_ok()
-                && self.look_once(&mut run, connection).is_ok()
-            {
-                let _ = run.write_manifest(self.clock.now());
-            }
-        }
     }
 
     /// The finished run that makes a start needless, its output written again where it is gone.
@@ -429,6 +425,6 @@ impl Engine {
             run.replace_output();
         }
         let report = self.export_opened(&mut run)?;
-        Ok(report.with_nothing_to_do(finished.failed))
+        Ok(report.with_nothing_to_do(NothingReason::Unchanged, finished.failed))
     }
 }

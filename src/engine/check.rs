@@ -76,9 +76,10 @@ impl Engine {
     pub fn check(&self, file: &JobFile, options: &CheckOptions) -> Result<CheckReport, Error> {
         let mut file = file.clone();
         options.rows.apply(&mut file.job);
-        let compiled = CompiledJob::new(&file, self.today(), &self.catalog)?;
+        let compiled = self.compile(&file)?;
         let observer = &self.step_observer();
         let plan = PlanInputs::default().plan(&file, &compiled, self.format(), None, observer)?;
+        let plan = self.with_limits(&file, None, false, plan)?;
         Ok(report(&file, compiled, plan))
     }
 }

@@ -92,6 +92,10 @@ impl Provider for AnthropicSpec {
     }
 }
 
+/// The folder of a state directory in which the simulator of this process keeps its batches.
+#[cfg(feature = "simulator")]
+pub(super) const SIMULATOR: &str = ".simulator";
+
 /// What the simulator of this process is like.
 #[derive(Debug, Clone)]
 pub struct SimulatorOptions {
@@ -152,15 +156,21 @@ impl Connection {
         options: &ApiOptions,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Connection, Error> {
-        let folder = state.join(".simulator");
+        let folder = state.join(SIMULATOR);
         crate::durable::create_private_dir(&folder).map_err(|cause| {
             crate::simulator::Error::Folder {
                 folder: folder.clone(),
                 cause,
             }
         })?;
-        let clock = Arc::clone(clock);
-        let spec = SimulatorSpec::new(simulator.seed, folder, Arc::new(move || clock.now()));
+        let (now, slept) = (Arc::clone(clock), Arc::clone(clock));
+        let mut spec = SimulatorSpec::new(simulator.seed, folder, Arc::new(move || now.now()));
+        if clock.is_manual() {
+            spec = spec.with_manual_time(Arc::new(move |time| {
+                let clock = Arc::clone(&slept);
+                Box::pin(async move { clock.sleep(time).await })
+            }));
+        }
         let spec = SimulatorSpec {
             processing: simulator.processing,
             faults: simulator.faults.clone(),

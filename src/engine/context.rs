@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::provider::retry::{Call, Clock, FailedTry, with_retry_reporting};
+use crate::provider::retry::{Call, Clock, FailedTry, Patience, with_retry_reporting};
 use crate::provider::{ApiError, BatchApi};
 
 use super::note::StepNote;
@@ -41,6 +41,8 @@ pub(crate) struct Context<'a> {
     /// How long to look for a batch that may or may not have been created before it counts as not
     /// created.
     pub settle: Duration,
+    /// How long what may pass is tried again.
+    pub patience: Patience,
     /// When to leave, finished or not.
     pub deadline: Option<Timestamp>,
 }
@@ -182,7 +184,7 @@ impl Context<'_> {
                 });
             }
         };
-        with_retry_reporting(call, self.clock, longest, report, || {
+        with_retry_reporting(call, self.clock, self.patience, longest, report, || {
             self.reporting_if_slow(call, make())
         })
         .await

@@ -37,7 +37,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::journal::{AdoptionProof, Batch, BatchState, DoubtReason, Event, State, Step, Unproven};
-use crate::provider::retry::{Call, Verdict, judge};
+use crate::provider::retry::{Call, Verdict};
 use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
 
 use super::context::{BRIEFLY, Context, between};
@@ -102,7 +102,11 @@ impl DoubtSearch {
             batch,
             left: (!self.open.contains(&batch)).then(|| left(batch)),
         };
-        run.state().doubts().map(reason).collect()
+        let unlisted = self.unlisted.map(|(since, _)| WaitReason::NotListed {
+            since: between(since, now),
+        });
+        let uncertain = run.state().doubts().map(reason);
+        unlisted.into_iter().chain(uncertain).collect()
     }
 
     /// Whether a batch was searched for long enough, in a search that began then.
@@ -370,7 +374,8 @@ fn unlisted(
         .unlisted
         .map_or((now, 0), |(since, tries)| (since, tries + 1));
     search.unlisted = Some((since, tries));
-    match judge(Call::List, &error, 0, between(since, now), 0.0) {
+    let passed = between(since, now);
+    match driver.patience.judge(Call::List, &error, 0, passed, 0.0) {
         Verdict::Again { .. } => Ok(()),
         _ => {
             let batches = open.to_vec();

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::provider::ApiError;
-use crate::provider::retry::{Call, Verdict, judge};
+use crate::provider::retry::{Call, Verdict};
 
 use super::context::Context;
 use super::notice::WaitReason;
@@ -143,14 +143,14 @@ impl Downloads {
         open.tries += 1;
         let (error, pause) = match next {
             DownloadFault::Short(error) => {
-                open.is_given_up = now.saturating_sub(open.since) >= PATIENCE;
+                open.is_given_up = now.saturating_sub(open.since) >= driver.patience.or(PATIENCE);
                 let pause =
                     Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(open.tries - 1));
                 (Some(error), pause.min(LONGEST_PAUSE))
             }
             DownloadFault::Refused(error) => {
                 let since = now.saturating_sub(open.since);
-                match judge(
+                match driver.patience.judge(
                     Call::Results,
                     &error,
                     open.tries - 1,

@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::journal::Step;
+use crate::journal::{Batch, Step};
 
 use super::context::{Context, RunOutcome, Until, between};
 use super::note::StepNote;
 use super::notice::{Notice, WaitReason};
+use super::view::BATCH_LIFE;
 use super::{Error, Run, budget_check, checkpoints, collect, doubt, pace, resume, submit, watch};
 
 /// The shortest time between two polls. A tenth of a second costs a few calls at the start of a
@@ -203,24 +204,35 @@ impl Context<'_> {
         {
             return None;
         }
+        self.report_wait(run, until, memory, (now, pause));
+        Some(pause)
+    }
+
+    /// Reports where the run stands, what it waits for, and until when.
+    fn report_wait(
+        &self,
+        run: &Run,
+        until: Until,
+        memory: &Memory,
+        (now, next): (Timestamp, Duration),
+    ) {
         let (_, ended) = run.progress();
-        let known_since =
-            |batch: &crate::journal::Batch| batch.remote.as_ref().map(|remote| remote.known_since);
+        let known_since = |batch: &Batch| batch.remote.as_ref().map(|remote| remote.known_since);
         let in_flight = run.state().left_to(Step::Watch).count();
+        let oldest = run.state().left_to(Step::Watch).filter_map(known_since);
+        let elapsed = oldest.min().map(|since| between(since, now));
+        let (rows_done, rows) = run.rows_done(|batch| memory.not_found.done(batch));
         self.observer.notice(Notice::Waiting {
             in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
             ended,
             of: run.state().batch_count(),
-            elapsed: run
-                .state()
-                .left_to(Step::Watch)
-                .filter_map(known_since)
-                .min()
-                .map(|since| between(since, now)),
-            next: pause,
+            rows_done,
+            rows,
+            elapsed,
+            expires: elapsed.map(|elapsed| BATCH_LIFE.saturating_sub(elapsed)),
+            next,
             reasons: &self.reasons(run, until, memory, now),
         });
-        Some(pause)
     }
 
     /// What the run waits for besides the batches in flight.

@@ -17,11 +17,12 @@ const STDIN: &str = "-";
 /// read and not over its text. The budget does not: it may be raised while a run is in progress,
 /// and changes nothing of what is sent. Nor does the place of the state, which may be moved.
 pub(super) fn hash_of_job(job: &Job) -> String {
-    let job = Job {
+    let mut job = Job {
         budget: BudgetSpec::default(),
         state: StateSpec::default(),
         ..job.clone()
     };
+    job.batch.patience_seconds = None;
     let text = serde_json::to_string(&job).expect("a job came from a file, and has string keys");
     blake3::hash(text.as_bytes()).to_hex().to_string()
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use crate::journal::Stage;
 use crate::outcome::class::MoreTokens;
 
 use super::connect::Connection;
@@ -11,9 +12,9 @@ use super::context::{RunOutcome, Until};
 use super::export::{self, Export};
 use super::export_options::ExportOptions;
 use super::failures::Failures;
-use super::notice::Notice;
+use super::notice::{Notice, RetryCost};
 use super::options::{ReexportOptions, RetryOptions};
-use super::report::{NothingToRetry, RunReport};
+use super::report::{NothingReason, NothingToRetry, RunReport};
 use super::retry::{self, RetryPolicy};
 use super::setup::Engine;
 use super::{Error, Run};
@@ -66,7 +67,9 @@ impl Engine {
                 }
                 Export::Retriable(batches) => {
                     let batches = batches.into_iter().map(|(batch, _)| batch);
-                    let planned = retry::plan_retries(run, batches, &policy, self.clock.now())?;
+                    let prepared = retry::prepare_retries(run, batches, &policy)?;
+                    let planned = prepared.counts();
+                    prepared.record(run, self.clock.now())?;
                     self.observer.notice(Notice::RetriesPlanned {
                         rows: planned.rows,
                         batches: planned.batches,
@@ -100,8 +103,12 @@ impl Engine {
         folder: &Path,
         options: &RetryOptions,
     ) -> Result<RunReport, Error> {
-        let (mut run, connection) = self.open(folder, false, options.max_cost)?;
+        let ((mut run, connection), waited) =
+            self.unless_running(options.if_running, options.deadline, || {
+                self.open(folder, false, options.max_cost)
+            })?;
         run.check_not_abandoned()?;
+        self.settle_abandoned(&connection);
         let lacks_results = run.may_fetch_more(self.clock.now());
         if lacks_results {
             // What can be fetched for nothing is not paid again.
@@ -121,21 +128,46 @@ impl Engine {
             options.more_tokens.unwrap_or(MoreTokens::Factor(2)),
         );
         let batches = retry::all_planned(&run);
-        let planned = retry::plan_retries(&mut run, batches, &policy, self.clock.now())?;
-        let deadline = options.deadline.map(|deadline| self.after(deadline));
+        let prepared = retry::prepare_retries(&run, batches, &policy)?;
+        let planned = prepared.counts();
+        let deadline = options
+            .deadline
+            .map(|time| self.after(time.saturating_sub(waited)));
         let has_all_now = lacks_results && !run.may_fetch_more(self.clock.now());
         if planned.rows == 0 && !has_all_now {
-            return Err(Error::NothingToRetry(Box::new(NothingToRetry {
-                classes: options.classes.clone(),
-                failures: Failures::of_run(&run, &policy)?,
-                run: RunReport::new(&run, RunOutcome::Complete, None, self.clock.now()),
-            })));
+            let failures = Failures::of_run(&run, &policy)?;
+            let report = RunReport::new(&run, RunOutcome::Complete, None, self.clock.now());
+            if failures != Failures::default() {
+                return Err(Error::NothingToRetry(Box::new(NothingToRetry {
+                    classes: options.classes.clone(),
+                    failures,
+                    run: report,
+                })));
+            }
+            // An output that was not written yet is written below.
+            if run.state().stage() == Stage::Exported {
+                return Ok(report.with_nothing_to_do(NothingReason::NoFailures, 0));
+            }
         }
         if planned.rows > 0 {
+            let cost = prepared.cost(&run)?;
+            let retry = RetryCost {
+                rows: planned.rows,
+                batches: planned.batches,
+                cost,
+                budget: run.check_limits(cost, planned.rows, self.clock.now())?,
+            };
+            if !self.observer.confirms_retry(&retry) {
+                prepared.discard(&run)?;
+                return Err(Error::Declined {
+                    run: folder.to_path_buf(),
+                });
+            }
+            prepared.record(&mut run, self.clock.now())?;
             self.observer.notice(Notice::RetriesPlanned {
                 rows: planned.rows,
                 batches: planned.batches,
-                cost: Some(run.left_to_send()?),
+                cost: Some(cost),
             });
         }
         self.finish(&mut run, &connection, Until::Collected, deadline)

@@ -13,17 +13,21 @@
 //! downloads results that cannot be fetched for now, while other batches continue
 //! resume    a run of an earlier process → batches of it that its journal does not know
 //! evidence  other files of such a run → the batches that they record
+//! prune     old runs and trials → removed, with everything kept that others need
 //! ```
 //!
 //! Every step can be run again: it reads the run's journal, does what is missing, and records it.
 //! Sending is logged before and after; a batch in an unknown state is looked up before anything is
 //! sent again.
 
+mod abandon;
 mod batch_estimate;
 mod batch_join;
 mod batch_maker;
 mod budget;
 mod budget_check;
+mod budget_report;
+mod budget_split;
 mod calibrate;
 mod calls;
 mod check;
@@ -45,12 +49,14 @@ mod fingerprint;
 mod finish;
 mod finished;
 mod first_lines;
+mod if_running;
 mod in_order;
 mod kept_job;
 mod learn;
 mod leftovers;
 mod lines;
 mod new_run;
+mod not_started;
 mod note;
 mod notice;
 mod options;
@@ -62,6 +68,7 @@ mod plan_report;
 mod preview;
 mod previous_output;
 mod provider_error;
+mod prune;
 mod rebalance;
 mod rebuild;
 mod render;
@@ -84,6 +91,8 @@ mod start_checks;
 mod state_files;
 mod state_location;
 mod submit;
+mod trials;
+mod unfinished;
 mod upload;
 mod view;
 mod warm_up;
@@ -95,7 +104,8 @@ use std::path::PathBuf;
 use crate::provider::ApiError;
 
 pub(crate) use budget::BudgetContext;
-pub use budget::OverBudget;
+pub use budget::{BudgetCause, OverBudget};
+pub use budget_report::{LimitCheck, LimitVerdict};
 pub(crate) use calibrate::calibrate;
 pub use check::{AnswerColumn, CheckReport};
 pub use checkpoints::StoppedAtCheckpoint;
@@ -105,19 +115,23 @@ pub use context::{RunOutcome, StopHandle, StopSignal};
 pub use export_summary::ExportSummary;
 pub use failures::{Failures, FirstFailure};
 pub use faults::{Causes, FaultCount, Faults};
+pub use not_started::NotStarted;
 pub use note::{StepNote, UncertainCause};
-pub use notice::{Notice, Observer, Silent, WaitReason};
+pub use notice::{Notice, Observer, RetryCost, Silent, WaitReason};
 pub use options::{
-    CancelOptions, CheckOptions, CollectOptions, PlanOptions, PreviewOptions, ReexportOptions,
-    RetryOptions, RowSelection, RunOptions, Target,
+    CancelOptions, CheckOptions, CollectOptions, IfRunning, PlanOptions, PreviewOptions,
+    PruneOptions, ReexportOptions, RetryOptions, RowSelection, RunOptions, Target,
 };
 pub use output_change::OutputChange;
 pub use plan_report::{NoRequests, PlanReport, PlannedBatch, SharedKeys};
 pub use preview::{PreviewReport, PreviewRow};
 pub use previous_output::{SetAside, WorseOutput};
 pub use provider_error::{Action, Kept, RunStanding};
+pub use prune::{KeptBecause, PruneReport, PrunedRunReport, PrunedTrialReport};
 pub use rebuild::LedgerRebuilt;
-pub use report::{CancelReport, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport};
+pub use report::{
+    CancelReport, NothingReason, NothingToDo, NothingToRetry, OutputShape, PlanResult, RunReport,
+};
 pub use reuse::{
     CannotContinue, ContinueFault, Incremental, KeptCounts, NotReused, RequestChange, RowClass,
     RowClasses,
@@ -131,6 +145,7 @@ pub use start_checks::{OldState, OldStateMove, OutputTaken, StateNote, TakenBeca
 pub use state_files::OutputMark;
 pub use state_location::StateLocation;
 pub use submit::RefusedBatch;
+pub use trials::{TrialKind, TrialOutput};
 pub use upload::Uploaded;
 pub use view::{BatchView, MoneyView, RunView, create_calls, view};
 pub use warning::{LongPrompt, LongPrompts, Warning};
@@ -212,6 +227,12 @@ pub enum Error {
     RetiredModel {
         /// When, and what to use instead.
         advice: String,
+    },
+    /// The user declined to spend money on a retry; nothing was sent or recorded.
+    #[error("the retry was declined, and nothing was sent")]
+    Declined {
+        /// The run.
+        run: PathBuf,
     },
     /// The run does not fit into its budget.
     #[error("the budget does not allow it")]
@@ -438,6 +459,20 @@ pub enum Error {
         /// The run.
         run: PathBuf,
     },
+    /// The call did nothing, as its options or the job ask for in such a case: no failure.
+    #[error("nothing was started")]
+    NotStarted(Box<NotStarted>),
+    /// Another process works on the job or the run, and it did not finish in the time that the call
+    /// had.
+    #[error("`{}` is still locked by another process", .locked.display())]
+    StillRunning {
+        /// The folder that the other process has locked.
+        locked: PathBuf,
+        /// The process, as far as it can be read.
+        owner: Option<crate::journal::Owner>,
+        /// How long the call waited.
+        waited: std::time::Duration,
+    },
     /// The run's answers are not all there yet.
     #[error("the run `{}` is not finished: not all of its results are collected", .run.display())]
     NotFinished {
@@ -449,6 +484,20 @@ pub enum Error {
     /// No failed row is of a class that is to be sent again.
     #[error("no row of the run can be retried as asked")]
     NothingToRetry(Box<report::NothingToRetry>),
+    /// Neither an age nor a run says what is to be removed.
+    #[error("nothing says which runs are to be removed")]
+    PruneWithoutAge {
+        /// The job file whose runs were meant; `None` where all runs were.
+        job: Option<PathBuf>,
+    },
+    /// The run was removed.
+    #[error("the run `{run}` was removed on {}", .removed_at.strftime("%Y-%m-%d"))]
+    Pruned {
+        /// Its id.
+        run: String,
+        /// When.
+        removed_at: jiff::Timestamp,
+    },
     /// There is no such run.
     #[error("there is no run `{}`", .target.display())]
     NoRun {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cost::Money;
 use crate::join::LineCounts;
 use crate::journal::{CheckpointKind, LossReason, RunNote, Unproven, Verdict, VerdictReason};
 use crate::provider::{ApiError, BatchId};
@@ -112,6 +113,24 @@ pub enum StepNote {
         /// Until the next attempt.
         #[serde(rename = "after_seconds", serialize_with = "seconds")]
         after: Duration,
+    },
+    /// The worst case of a batch is more than the budget has left: its first requests are sent, and
+    /// the rest once they are billed.
+    SplitForBudget {
+        /// The batch, from 1.
+        batch: u32,
+        /// Requests that are sent now.
+        requests: u32,
+        /// Requests of the batch.
+        of: u32,
+        /// The most that the batch can cost.
+        #[serde(rename = "worst_case_usd")]
+        worst_case: Money,
+        /// What is left of the budget.
+        #[serde(rename = "left_usd")]
+        left: Money,
+        /// The batches that its requests are in now: those that are sent, and the rest.
+        into: Vec<u32>,
     },
     /// A batch is too large for the provider; its requests are sent in smaller ones.
     SplitUp {

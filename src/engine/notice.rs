@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cost::Money;
 use crate::estimate::Bounds;
-use crate::journal::CheckpointKind;
+use crate::journal::{CheckpointKind, Owner};
 use crate::ledger::Shortage;
 use crate::provider::{ApiError, BatchId, Counts};
 use crate::source::SourceSpec;
 
 use super::JobChange;
 use super::Warning;
+use super::budget_report::LimitCheck;
 use super::output_change::OutputChange;
 use super::plan_report::PlanReport;
 use super::start_checks::StateNote;
@@ -76,9 +78,16 @@ pub enum Notice<'a> {
         ended: u32,
         /// Batches of the run.
         of: u32,
+        /// Rows that are done, as far as the provider counts them.
+        rows_done: u64,
+        /// Rows that are sent in the run.
+        rows: u64,
         /// Since the oldest batch in flight was accepted; `None` where none is in flight.
         #[serde(rename = "elapsed_seconds", serialize_with = "maybe_seconds")]
         elapsed: Option<Duration>,
+        /// Until the oldest batch in flight expires; `None` where none is in flight.
+        #[serde(rename = "expires_seconds", serialize_with = "maybe_seconds")]
+        expires: Option<Duration>,
         /// Until the provider is asked again.
         #[serde(rename = "next_seconds", serialize_with = "seconds")]
         next: Duration,
@@ -149,6 +158,31 @@ pub enum Notice<'a> {
         /// The folder of the run that is abandoned.
         run: &'a Path,
     },
+    /// An unfinished run that was planned for another provider is not resumed: nothing was sent of
+    /// it that costs money.
+    PassedOver {
+        /// Its folder.
+        run: &'a Path,
+        /// The provider that it was planned for.
+        origin: &'a str,
+    },
+    /// An unfinished run is abandoned, because a new one was asked for.
+    Abandoned {
+        /// Its folder.
+        run: &'a Path,
+        /// Whether batches of it are in flight, may be, or have results that are not fetched.
+        in_flight: bool,
+    },
+    /// Another process works on the job or the run, and the call waits until it has finished.
+    WaitingForLock {
+        /// The folder that the other process has locked: of the run, or of the job's runs.
+        locked: &'a Path,
+        /// The process, as far as it can be read.
+        owner: Option<&'a Owner>,
+        /// Since the call began to wait.
+        #[serde(rename = "waited_seconds", serialize_with = "seconds")]
+        waited: Duration,
+    },
     /// A run is open, and the call works on it.
     Opened {
         /// Its folder.
@@ -215,6 +249,14 @@ pub enum Notice<'a> {
     },
     /// Something about the state, the job file or the output of a start.
     State(&'a StateNote),
+    /// What was reserved for batches of an abandoned run is released: they have ended, and nothing
+    /// more is billed for them. What they cost was not seen.
+    ReservationReleased {
+        /// The folder of their run.
+        run: &'a Path,
+        /// What was reserved.
+        amount: Money,
+    },
     /// Something the user should know, and need not act on.
     Note(&'a StepNote),
 }
@@ -237,11 +279,20 @@ pub enum WaitReason {
     Refused {
         /// The batch, from 1.
         batch: u32,
-        /// The status it answered with.
+        /// The status it answered with; `None` where it could not be reached.
         status: Option<u16>,
+        /// Since it was refused first.
+        #[serde(rename = "since_seconds", serialize_with = "seconds")]
+        since: Duration,
         /// Until the next try.
         #[serde(rename = "after_seconds", serialize_with = "seconds")]
         after: Duration,
+    },
+    /// Uncertain batches cannot be looked for, since the provider's list cannot be fetched.
+    NotListed {
+        /// Since when.
+        #[serde(rename = "since_seconds", serialize_with = "seconds")]
+        since: Duration,
     },
     /// As many requests are in flight as `batch.max_queued_requests` allows.
     QueueFull {
@@ -283,6 +334,19 @@ pub enum WaitReason {
     },
 }
 
+/// What a retry costs that the user asked for.
+#[derive(Debug, Clone, Serialize)]
+pub struct RetryCost {
+    /// Rows that are sent again.
+    pub rows: u64,
+    /// The batches that carry them.
+    pub batches: u32,
+    /// What they cost.
+    pub cost: Bounds,
+    /// The cost compared with each limit that is set.
+    pub budget: Vec<LimitCheck>,
+}
+
 /// Receives what steps report, and decides when they stop.
 ///
 /// ```
@@ -307,6 +371,13 @@ pub trait Observer: Sync {
     fn is_stopping(&self) -> bool {
         false
     }
+
+    /// Whether to go ahead with a retry, given its cost. Called before anything is sent or recorded
+    /// for it; where it is declined, nothing is left behind.
+    fn confirms_retry(&self, retry: &RetryCost) -> bool {
+        let _ = retry;
+        true
+    }
 }
 
 /// Ignores every notice, and never stops a step.
@@ -324,6 +395,10 @@ impl<T: Observer + ?Sized + Send> Observer for std::sync::Arc<T> {
 
     fn is_stopping(&self) -> bool {
         self.as_ref().is_stopping()
+    }
+
+    fn confirms_retry(&self, retry: &RetryCost) -> bool {
+        self.as_ref().confirms_retry(retry)
     }
 }
 
@@ -354,13 +429,16 @@ mod tests {
                 in_flight: 1,
                 ended: 0,
                 of: 3,
+                rows_done: 0,
+                rows: 30,
                 elapsed: None,
+                expires: None,
                 next: Duration::from_secs(2),
                 reasons: &reasons,
             }),
             json!({
-                "notice": "waiting", "in_flight": 1, "ended": 0, "of": 3, "elapsed_seconds": null,
-                "next_seconds": 2.0,
+                "notice": "waiting", "in_flight": 1, "ended": 0, "of": 3, "rows_done": 0,
+                "rows": 30, "elapsed_seconds": null, "expires_seconds": null, "next_seconds": 2.0,
                 "reasons": [{ "reason": "checkpoint", "batch": 1, "kind": { "gate": "prime" },
                     "left_seconds": 1.5 }],
             })

@@ -65,6 +65,19 @@ impl RowSelection {
     }
 }
 
+/// What happens where another process works on the job or the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IfRunning {
+    /// The call fails, and names the process.
+    #[default]
+    Fail,
+    /// The call does nothing: [`Error::NotStarted`](super::Error::NotStarted).
+    Skip,
+    /// The call waits until the other process has finished, within its own deadline.
+    Wait,
+}
+
 /// How a job is run, or submitted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -77,8 +90,14 @@ pub struct RunOptions {
     pub max_cost: Option<Money>,
     /// Have this number of rows counted by the provider for a better estimate.
     pub calibrate: Option<u32>,
-    /// Send all rows even where a finished run of the unchanged job has their answers.
-    pub again: bool,
+    /// Start a new run: an unfinished run of the job is abandoned, and a finished one of the
+    /// unchanged job does not make it needless. Does nothing where the target is a run.
+    pub new: bool,
+    /// Send all rows, also those whose answers an earlier output has. An unfinished run is resumed
+    /// all the same, unless [`RunOptions::new`] is set.
+    pub no_reuse: bool,
+    /// What happens where another process works on the job or the run.
+    pub if_running: IfRunning,
     /// Send batches again that may or may not have been created. They are looked for once more, and
     /// adopted where they are found; one that is not found may be paid for twice.
     pub resubmit_uncertain: bool,
@@ -88,7 +107,8 @@ pub struct RunOptions {
     pub replace_output: bool,
     /// Write the output although another state or another job has written it, or is about to.
     pub take_over: bool,
-    /// Return after this time, counted from when the run is planned or opened, finished or not.
+    /// Return after this time, counted from when the run is planned or opened, finished or not; a
+    /// wait for another process counts too.
     /// Submitted batches keep running at the provider.
     pub deadline: Option<Duration>,
 }
@@ -102,6 +122,8 @@ pub struct PlanOptions {
     pub rows: RowSelection,
     /// Have this number of rows counted by the provider for a better estimate.
     pub calibrate: Option<u32>,
+    /// The most that the run may cost, beside the job's own budget; kept with the plan.
+    pub max_cost: Option<Money>,
     /// Render a sample of the rows only, and extrapolate. Not together with `out` or `calibrate`.
     pub sample: Option<SampleSpec>,
     /// Keep the plan as a run in this folder.
@@ -116,8 +138,42 @@ pub struct PlanOptions {
 pub struct CollectOptions {
     /// Wait at most this time for what is in flight; `None`: look once.
     pub wait: Option<Duration>,
+    /// What happens where another process works on the run.
+    pub if_running: IfRunning,
     /// Replace the output even where it holds more than the new one.
     pub replace_output: bool,
+}
+
+/// Which old runs are removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PruneOptions {
+    /// Runs, by their folder or id, and jobs, by their file: all runs of the job. Empty: all runs
+    /// of the state directory.
+    pub targets: Vec<PathBuf>,
+    /// Remove only runs of which nothing was recorded for this time. Without it, every run has to be
+    /// named, or `trials` set.
+    pub older_than: Option<Duration>,
+    /// Keep this number of finished runs of each job, the newest, whatever their age: they show a
+    /// start that there is nothing to do, and their answers can be exported again.
+    pub keep_last: usize,
+    /// Remove trials and simulated runs only, with their outputs.
+    pub trials: bool,
+    /// Remove nothing, and report what would be removed.
+    pub dry_run: bool,
+}
+
+impl Default for PruneOptions {
+    /// One finished run of each job is kept.
+    fn default() -> PruneOptions {
+        PruneOptions {
+            targets: Vec::new(),
+            older_than: None,
+            keep_last: 1,
+            trials: false,
+            dry_run: false,
+        }
+    }
 }
 
 /// Which failed rows of a run are sent again.
@@ -133,6 +189,8 @@ pub struct RetryOptions {
     pub deadline: Option<Duration>,
     /// Replace the output even where it holds more than the new one.
     pub replace_output: bool,
+    /// What happens where another process works on the run.
+    pub if_running: IfRunning,
 }
 
 /// How a job is checked.

@@ -15,7 +15,6 @@ use jiff::Timestamp;
 use crate::journal::{Batch, BatchState};
 use crate::ledger::Shortage;
 use crate::provider::ApiError;
-use crate::provider::retry::MAX_RETRY_AFTER;
 
 use super::Run;
 use super::context::{Context, between};
@@ -127,8 +126,8 @@ impl Pace {
                 retry_at: Some(retry_at),
                 ..
             } if retry_at > now => {
-                // A clock that was put back must not make it longer than was granted.
-                let left = between(now, retry_at).min(MAX_RETRY_AFTER);
+                // A clock that was put back must not make it longer than was asked.
+                let left = between(now, retry_at).min(between(at, retry_at));
                 let not_before = now.checked_add(left).unwrap_or(retry_at);
                 Some(RefusedForNow {
                     batch: batch.number(),
@@ -227,6 +226,7 @@ impl Pace {
             reasons.push(WaitReason::Refused {
                 batch: refused.batch,
                 status: refused.status,
+                since: between(refused.begun, now),
                 after,
             });
         }

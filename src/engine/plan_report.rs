@@ -12,6 +12,7 @@ use crate::journal::Checkpoint;
 use crate::source::SourceSpec;
 
 use super::Warning;
+use super::budget_report::LimitCheck;
 use super::faults::Causes;
 use super::reuse::{FileUses, Incremental, RowClasses};
 
@@ -43,6 +44,8 @@ pub struct PlanReport {
     pub cache: CacheDecision,
     /// The estimate of its cost.
     pub estimate: Estimate,
+    /// The cost compared with each limit that is set.
+    pub budget: Vec<LimitCheck>,
     /// What the rows are, compared with earlier outputs; `None` where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incremental: Option<Incremental>,
@@ -65,17 +68,27 @@ impl PlanReport {
     /// rows.
     #[must_use]
     pub fn no_requests(&self, source: &SourceSpec) -> Option<NoRequests> {
-        if self.requests > 0 {
+        let classes = self.incremental.as_ref().map(|found| &found.classes);
+        let read = (self.rows, self.rows_read);
+        NoRequests::of(self.requests, read, classes, source.limit)
+    }
+}
+
+impl NoRequests {
+    /// Why a plan has no request to send, if it has none: by its rows, and the rows read for it.
+    pub(super) fn of(
+        requests: u64,
+        (rows, rows_read): (u64, u64),
+        classes: Option<&RowClasses>,
+        limit: Option<u64>,
+    ) -> Option<NoRequests> {
+        if requests > 0 {
             return None;
         }
-        let classes = self.incremental.as_ref().map(|found| &found.classes);
-        let answered = classes.map_or(0, RowClasses::all_reused);
-        let skipped = classes.map_or(0, |classes| classes.skipped);
-        Some(match (source.limit, self.rows_read) {
-            _ if answered + skipped > 0 => NoRequests::NothingNew {
-                rows: answered + skipped,
-            },
-            _ if self.rows > 0 => NoRequests::AllSetAside { rows: self.rows },
+        let answered = classes.map_or(0, |found| found.all_reused() + found.skipped);
+        Some(match (limit, rows_read) {
+            _ if answered > 0 => NoRequests::NothingNew { rows: answered },
+            _ if rows > 0 => NoRequests::AllSetAside { rows },
             (Some(0), _) => NoRequests::LimitIsZero,
             (_, 0) => NoRequests::EmptySource,
             (_, rows) => NoRequests::NoneMatch { rows },

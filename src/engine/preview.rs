@@ -61,7 +61,7 @@ impl Engine {
     ) -> Result<PreviewReport, Error> {
         let mut file = file.clone();
         options.rows.apply(&mut file.job);
-        let compiled = CompiledJob::new(&file, self.today(), &self.catalog)?;
+        let compiled = self.compile(&file)?;
         let skips = file.job.request.on_row_error == OnRowError::Skip;
         let is_wanted = options.count > 0 || options.key.is_some();
         let found = match rows(&compiled, options, skips) {

@@ -24,12 +24,11 @@ use serde::Serialize;
 use crate::journal;
 use crate::outcome::Status;
 use crate::output::{self, OutputMode, OutputSpec};
-use crate::source::{self, Paths, Source, SourceSpec};
 
 use super::Run;
 use super::export_options::{INCOMPLETE, SIMULATED};
 use super::export_summary::ExportSummary;
-use super::reuse::hash_of;
+use super::reuse::{self, hash_of};
 
 /// An output that was written beside its place, because something better exists there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -155,8 +154,10 @@ fn less(run: &Run, summary: &ExportSummary, path: &Path, spec: &OutputSpec) -> O
     let Some(theirs) = standing.and_then(|standing| standing.share) else {
         return (is_cut_short || ours.succeeded == 0).then_some(WorseOutput::Unfinished);
     };
-    let is_same_source =
-        || writer_of(run, path).is_none_or(|plan| plan.sources == run.plan().sources);
+    let is_same_source = || {
+        let sources = writer_of(run, path).and_then(|writer| writer.sources);
+        sources.is_none_or(|sources| sources == run.plan().sources)
+    };
     let is_less = if is_cut_short {
         ours.is_fewer_than(theirs) || ours.is_worse_than(theirs)
     } else {
@@ -197,20 +198,7 @@ struct OutputInfo {
 
 /// Reads what a file says of itself; `None` where it cannot be read as a table.
 fn look(path: &Path, spec: &OutputSpec) -> Option<OutputInfo> {
-    let format = match spec.format().ok()? {
-        output::Format::Parquet => source::Format::Parquet,
-        output::Format::Csv => source::Format::Csv,
-        output::Format::Tsv => source::Format::Tsv,
-        output::Format::Jsonl => source::Format::Jsonl,
-        output::Format::Ipc => source::Format::Ipc,
-    };
-    let path = std::path::absolute(path).ok()?;
-    let spec_of_file = SourceSpec {
-        path: Paths::One(path.to_str()?.to_owned()),
-        format: Some(format),
-        ..SourceSpec::default()
-    };
-    let source = Source::open(&spec_of_file, Path::new("")).ok()?;
+    let source = reuse::open_output(path, spec.format().ok()?).ok()?;
     let named = |name: &str| {
         Some(format!("{}{name}", spec.prefix)).filter(|n| source.schema().index_of(n).is_ok())
     };
@@ -252,10 +240,10 @@ fn is_own(run: &Run, path: &Path) -> bool {
         .state()
         .export()
         .is_some_and(|(export, _)| export.path.as_deref() == Some(path));
-    wrote_it && writer_of(run, path).is_none_or(|plan| plan.run == run.plan().run)
+    wrote_it && writer_of(run, path).is_none_or(|writer| writer.run == run.plan().run)
 }
 
-/// The plan of the run that wrote what stands at a place, where it is beside this one.
-fn writer_of(run: &Run, path: &Path) -> Option<journal::Plan> {
+/// The run that wrote what stands at a place, where it is beside this one.
+fn writer_of(run: &Run, path: &Path) -> Option<journal::LastWriter> {
     journal::writer_of(run.folder().parent()?, path)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::cost::Money;
 use crate::job::JobFile;
 use crate::journal::Manifest;
 use crate::ledger::OnLimit;
@@ -19,7 +20,7 @@ use super::export_summary::ExportSummary;
 use super::failures::Failures;
 use super::finished::Finished;
 use super::output_change::OutputChange;
-use super::plan_report::PlanReport;
+use super::plan_report::{NoRequests, PlanReport};
 use super::provider_error::RunStanding;
 use super::{Run, Warning};
 
@@ -52,7 +53,12 @@ pub struct RunReport {
     pub summary: Option<ExportSummary>,
     /// What the output looks like.
     pub output: OutputShape,
-    /// Set where a finished run had all answers already, so that nothing was sent.
+    /// Whether nothing of the run has ever been sent.
+    pub nothing_sent: bool,
+    /// Whether it is a run of the job as it was, which is not finished yet: the job as it is now is
+    /// not planned before.
+    pub is_in_the_way: bool,
+    /// Set where there was nothing to send.
     pub nothing_to_do: Option<NothingToDo>,
 }
 
@@ -71,9 +77,28 @@ pub struct OutputShape {
     pub marks_cache: bool,
 }
 
-/// Why nothing was sent.
+/// Why there is nothing to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NothingReason {
+    /// The job has not changed since a run of it was finished.
+    Unchanged,
+    /// Rows that failed were to be sent again, and every row of the run succeeded.
+    NoFailures,
+    /// The run has no row to send.
+    NoRows {
+        /// Why.
+        why: NoRequests,
+    },
+}
+
+/// What is so where nothing was to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct NothingToDo {
+    /// The reason.
+    #[serde(flatten)]
+    pub reason: NothingReason,
     /// Rows of the finished run that did not succeed.
     pub failed: u64,
     /// Why the output at its place is not the finished run's; `None` where it is.
@@ -102,7 +127,9 @@ impl RunReport {
             manifest: run.manifest(now),
             summary,
             output: OutputShape::of(run),
-            nothing_to_do: None,
+            nothing_sent: state.has_sent_nothing(),
+            is_in_the_way: false,
+            nothing_to_do: no_rows(run),
         }
     }
 
@@ -129,18 +156,27 @@ impl RunReport {
             manifest,
             summary: None,
             output: OutputShape::default(),
+            nothing_sent: false,
+            is_in_the_way: false,
             nothing_to_do: Some(NothingToDo {
+                reason: NothingReason::Unchanged,
                 failed: finished.failed,
                 output_change,
             }),
         }
     }
 
-    pub(super) fn with_nothing_to_do(mut self, failed: u64) -> RunReport {
+    pub(super) fn with_nothing_to_do(mut self, reason: NothingReason, failed: u64) -> RunReport {
         self.nothing_to_do = Some(NothingToDo {
+            reason,
             failed,
             output_change: None,
         });
+        self
+    }
+
+    pub(super) fn in_the_way(mut self) -> RunReport {
+        self.is_in_the_way = true;
         self
     }
 
@@ -162,6 +198,20 @@ impl RunReport {
             (None, None) => false,
         }
     }
+}
+
+/// That a run has no row to send.
+fn no_rows(run: &Run) -> Option<NothingToDo> {
+    let counts = &run.plan().counts;
+    let limit = run.job().source.limit;
+    let read = (counts.rows, counts.rows + counts.filtered);
+    let classes = run.reuse().map(|reuse| &reuse.classes);
+    let why = NoRequests::of(counts.requests, read, classes, limit)?;
+    Some(NothingToDo {
+        reason: NothingReason::NoRows { why },
+        failed: 0,
+        output_change: None,
+    })
 }
 
 impl OutputShape {
@@ -222,6 +272,16 @@ impl PlanResult {
 pub struct CancelReport {
     /// Batches that the provider was asked to cancel.
     pub asked: u64,
+    /// Whether the run had been abandoned before.
+    pub was_abandoned: bool,
+    /// Why batches of an abandoned run were not canceled; `None` where they were, or there is none.
+    pub not_canceled: Option<String>,
+    /// Until when batches of the run may run at the provider; `None` where none can.
+    pub may_run_until: Option<Timestamp>,
+    /// What stays reserved for them.
+    pub reserved: Money,
+    /// When that is released at the latest, once the run is abandoned.
+    pub reserved_until: Option<Timestamp>,
     /// Where the run stands.
     pub run: RunReport,
 }

@@ -24,7 +24,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use crate::journal::{
-    AdoptionProof, Batch, BatchState, DoubtReason, Event, Step, Unproven, Verdict, VerdictReason,
+    self, AdoptionProof, Batch, BatchState, DoubtReason, Event, Step, Unproven, Verdict,
+    VerdictReason,
 };
 use crate::provider::retry::Call;
 use crate::provider::{BatchId, Counts, Processing, RemoteBatch};
@@ -402,7 +403,13 @@ fn ids_of_other_runs(run: &Run) -> HashSet<String> {
     let mut ids = HashSet::new();
     let own_job = run.folder().parent().map(Path::to_path_buf);
     let jobs = folders_in(run.state_folder()).into_iter().chain(own_job);
-    let folders: HashSet<PathBuf> = jobs.flat_map(|job| folders_in(&job)).collect();
+    let jobs: HashSet<PathBuf> = jobs.collect();
+    for pruned in jobs.iter().flat_map(|job| journal::pruned_runs(job)) {
+        if pruned.nonce != run.plan().nonce {
+            ids.extend(pruned.batches.into_iter().map(|id| id.0));
+        }
+    }
+    let folders: HashSet<PathBuf> = jobs.iter().flat_map(|job| folders_in(job)).collect();
     for folder in folders {
         // What cannot be read excludes nothing: the batch is looked into then.
         let Ok(text) = fs::read_to_string(folder.join("journal.jsonl")) else {

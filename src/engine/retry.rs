@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 use crate::batch::{Packer, Placement, SpoolReader, SpoolRows, SpoolRowsBuilder, SpoolWriter};
 use crate::catalog::Catalog;
-use crate::estimate::SpooledEstimate;
+use crate::estimate::{Bounds, SpooledEstimate};
 use crate::join::JoinedRow;
 use crate::journal::{Event, HeadFile};
 use crate::outcome::answer::Answers;
@@ -121,17 +121,19 @@ pub(super) struct RetriesPlanned {
     pub batches: u32,
 }
 
-/// Plans new batches with the rows of `batches` that `policy` sends again. Nothing is sent yet.
+/// New batches that are spooled, and not in the journal.
+pub(super) struct PreparedRetries(Vec<Planned>);
+
+/// Prepares new batches with the rows of `batches` that `policy` sends again. Nothing is recorded.
 ///
 /// # Errors
 /// [`Error::Batch`], [`Error::Join`] and [`Error::Journal`] when the run's files cannot be read or
-/// written. Batches recorded before that stay, and are sent.
-pub(super) fn plan_retries(
-    run: &mut Run,
+/// written; [`Error::BatchTooSmall`].
+pub(super) fn prepare_retries(
+    run: &Run,
     batches: impl IntoIterator<Item = u32>,
     policy: &RetryPolicy,
-    now: Timestamp,
-) -> Result<RetriesPlanned, Error> {
+) -> Result<PreparedRetries, Error> {
     let answer = Answers::compile(&run.options().answer)?;
     let mut pools = Pools::new(run, policy)?;
     for number in batches {
@@ -145,58 +147,90 @@ pub(super) fn plan_retries(
             policy,
         )?;
     }
-    let planned = pools.finish()?;
-    check_sizes(run, &planned)?;
-    let mut planned_retries = RetriesPlanned {
-        ..RetriesPlanned::default()
-    };
-    for batch in planned {
-        planned_retries.rows += batch.spooled.rows;
-        planned_retries.batches += 1;
-        let Planned {
-            attempt,
-            spooled,
-            head,
-        } = batch;
-        run.record(
-            now,
-            Event::Added {
-                batch: spooled.number,
+    let prepared = PreparedRetries(pools.finish()?);
+    check_sizes(run, &prepared)?;
+    Ok(prepared)
+}
+
+impl PreparedRetries {
+    /// The rows, and the batches that carry them.
+    pub(super) fn counts(&self) -> RetriesPlanned {
+        RetriesPlanned {
+            rows: self.0.iter().map(|planned| planned.spooled.rows).sum(),
+            batches: u32::try_from(self.0.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// What they cost.
+    pub(super) fn cost(&self, run: &Run) -> Result<Bounds, Error> {
+        let mut sum = Bounds::default();
+        for Planned { spooled, head, .. } in &self.0 {
+            let head = match head {
+                Some(head) => run.dir().read_head(head)?,
+                None => run.head(),
+            };
+            sum.add(run.cost_of_new(spooled.number, &head)?);
+        }
+        Ok(sum)
+    }
+
+    /// Records them, so that they are sent.
+    ///
+    /// # Errors
+    /// [`Error::Journal`]. Batches recorded before that stay, and are sent.
+    pub(super) fn record(self, run: &mut Run, now: Timestamp) -> Result<(), Error> {
+        for planned in self.0 {
+            let Planned {
                 attempt,
                 spooled,
                 head,
-            },
-        )?;
+            } = planned;
+            run.record(
+                now,
+                Event::Added {
+                    batch: spooled.number,
+                    attempt,
+                    spooled,
+                    head,
+                },
+            )?;
+        }
+        Ok(())
     }
-    Ok(planned_retries)
+
+    /// Removes them: a spool file that the journal does not name would count as evidence of a
+    /// batch.
+    pub(super) fn discard(&self, run: &Run) -> Result<(), Error> {
+        for Planned { spooled, head, .. } in &self.0 {
+            let head = head.iter().map(|head| run.dir().path().join(&head.file));
+            for path in head.chain([run.spool_path(spooled.number)]) {
+                std::fs::remove_file(&path).map_err(|source| Error::File {
+                    doing: "remove",
+                    path,
+                    source,
+                })?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Checks that every new batch has enough requests for the provider; otherwise none is kept.
-fn check_sizes(run: &Run, planned: &[Planned]) -> Result<(), Error> {
+fn check_sizes(run: &Run, prepared: &PreparedRetries) -> Result<(), Error> {
     let rules = run.format().rules();
-    let sizes = planned.iter().map(|planned| planned.spooled.requests);
+    let sizes = prepared.0.iter().map(|planned| planned.spooled.requests);
     let Some((at, requests)) = rules.too_small(sizes) else {
         return Ok(());
     };
-    for Planned { spooled, head, .. } in planned {
-        // A spool file that the journal does not name would count as evidence of a batch.
-        let head = head.iter().map(|head| run.dir().path().join(&head.file));
-        for path in head.chain([run.spool_path(spooled.number)]) {
-            std::fs::remove_file(&path).map_err(|source| Error::File {
-                doing: "remove",
-                path,
-                source,
-            })?;
-        }
-    }
+    prepared.discard(run)?;
     Err(Error::BatchTooSmall {
-        batch: planned[at as usize - 1].spooled.number,
+        batch: prepared.0[at as usize - 1].spooled.number,
         requests,
         min: rules.min_requests,
     })
 }
 
-/// The numbers of all planned batches, as [`plan_retries`] takes them.
+/// The numbers of all planned batches, as [`prepare_retries`] takes them.
 #[must_use]
 pub(super) fn all_planned(run: &Run) -> std::ops::RangeInclusive<u32> {
     1..=run.planned_batches()

@@ -194,6 +194,7 @@ impl Planner<'_> {
             estimator.estimate(&whole.statistics, estimator.fit(), warms_up(&checkpoints))?;
         let sampling = found.sampling(seed, estimator, &estimate, warms_up(&checkpoints))?;
         Ok(PlanReport {
+            budget: Vec::new(),
             warnings: Vec::new(),
             set_aside: Causes::default(),
             cache: warm_up.decide(whole.requests, whole.requests > 1),

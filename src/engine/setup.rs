@@ -9,14 +9,18 @@ use jiff::civil::Date;
 
 use crate::catalog::Catalog;
 use crate::cost::Money;
+use crate::job::JobFile;
 use crate::ledger;
-use crate::provider::retry::{Clock, SystemClock};
+use crate::provider::retry::{Clock, Patience, SystemClock};
 use crate::provider::{BatchFormat, Formats, anthropic};
+use crate::source::{self, OnMissing};
 
+use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection, Provider, SimulatorOptions, check_simulated};
 use super::context::{Context, RunOutcome, StopSignal, Until};
+use super::not_started::NotStarted;
 use super::note::StepNote;
-use super::notice::{Notice, Observer, Silent};
+use super::notice::{Notice, Observer, RetryCost, Silent};
 use super::state_location::StateLocation;
 use super::{BudgetContext, Error, Run, Warning};
 
@@ -51,6 +55,7 @@ pub struct Engine {
     pub(super) observer: Arc<dyn Observer + Send>,
     pub(super) stop: StopSignal,
     pub(super) ledger_patience: Duration,
+    pub(super) patience: Option<Duration>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -78,6 +83,7 @@ impl Engine {
             observer: Arc::new(Silent),
             stop: StopSignal::never(),
             ledger_patience: ledger::PATIENCE,
+            patience: None,
             runtime: Some(runtime),
         })
     }
@@ -132,6 +138,16 @@ impl Engine {
     #[must_use]
     pub fn with_ledger_patience(mut self, patience: Duration) -> Engine {
         self.ledger_patience = patience;
+        self
+    }
+
+    /// Sets how long calls are tried again while the provider cannot be reached or answers with a
+    /// fault that may pass, for every kind of call; it counts from the first try of each. `None`: as
+    /// the job says, else by the kind of call and fault. When it ends, the call of the engine ends
+    /// with [`Error::Provider`], and the same call resumes.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Option<Duration>) -> Engine {
+        self.patience = patience;
         self
     }
 
@@ -191,6 +207,28 @@ impl Engine {
         Ok(connection)
     }
 
+    /// Compiles a job.
+    ///
+    /// # Errors
+    /// As [`CompiledJob::new`]; [`Error::NotStarted`] where the source has no file, and the job
+    /// says that there is nothing to do then.
+    pub(super) fn compile(&self, file: &JobFile) -> Result<CompiledJob, Error> {
+        let compiled = CompiledJob::new(file, self.today(), &self.catalog);
+        compiled.map_err(|error| match error {
+            Error::Source(source::Error::NoFiles { .. })
+                if file.job.source.on_missing == OnMissing::Empty =>
+            {
+                let output = file.resolve(&file.job.output.path);
+                Error::NotStarted(Box::new(NotStarted::SourceMissing {
+                    job: file.job.head.name.clone(),
+                    paths: file.job.source.path.as_slice().to_vec(),
+                    output: Some(output).filter(|output| output.exists()),
+                }))
+            }
+            other => other,
+        })
+    }
+
     pub(super) fn connect(&self, options: &ApiOptions) -> Result<Connection, Error> {
         Connection::real(self.provider.as_ref(), options, self.handle())
     }
@@ -217,6 +255,11 @@ impl Engine {
         }
     }
 
+    /// Runs something that waits to its end.
+    pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.handle().block_on(work)
+    }
+
     fn handle(&self) -> &tokio::runtime::Handle {
         let runtime = self.runtime.as_ref();
         runtime.expect("taken when the engine is dropped").handle()
@@ -235,6 +278,13 @@ impl Engine {
             max_cost,
             formats: Formats::default().with(self.format()),
         }
+    }
+
+    /// How long calls are tried again for a job that has this to say about it.
+    pub(super) fn patience(&self, of_job: Option<Duration>) -> Patience {
+        self.patience
+            .or(of_job)
+            .map_or_else(Patience::default, Patience::of)
     }
 
     pub(super) fn today(&self) -> Date {
@@ -278,6 +328,7 @@ impl Engine {
             stop,
             max_queued_requests: run.job().batch.max_queued_requests,
             settle: run.settle(),
+            patience: self.patience(run.patience()),
             deadline,
         }
     }
@@ -329,6 +380,10 @@ impl Observer for StepObserver<'_> {
     fn is_stopping(&self) -> bool {
         // The observer is asked in any case, since it may count on being asked.
         self.observer.is_stopping() || self.stop.is_set()
+    }
+
+    fn confirms_retry(&self, retry: &RetryCost) -> bool {
+        self.observer.confirms_retry(retry)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A batch that is too large for the provider → smaller ones that hold its requests: two, or as
-//! many as the provider's own number asks for.
+//! many as the provider's own number asks for. Also one that is too expensive for the budget: a
+//! part that fits, and the rest.
 //!
 //! The new spool files hold the requests only: the rows, and what is kept of them for the output,
 //! stay with the batch that was planned. The files are written before the journal has them, so
@@ -28,6 +29,24 @@ pub(crate) fn split(
     most: Option<u32>,
 ) -> Result<Vec<u32>, Error> {
     let sizes = sizes(run, run.spooled(batch).requests, most);
+    split_into(run, now, batch, &sizes)
+}
+
+/// Splits a batch after about this many requests, and no more, and returns the numbers of the two
+/// new ones.
+pub(crate) fn split_after(
+    run: &mut Run,
+    now: Timestamp,
+    batch: u32,
+    most: u32,
+) -> Result<Vec<u32>, Error> {
+    let requests = run.spooled(batch).requests;
+    let first = first_size(run, requests, most);
+    split_into(run, now, batch, &[first, requests - first])
+}
+
+/// Splits a batch into new ones with these numbers of requests.
+fn split_into(run: &mut Run, now: Timestamp, batch: u32, sizes: &[u32]) -> Result<Vec<u32>, Error> {
     let numbers: Vec<u32> = (run.state().batch_count() + 1..)
         .take(sizes.len())
         .collect();
@@ -43,7 +62,7 @@ pub(crate) fn split(
         )
     };
     let mut into: Vec<SpooledBatch> = Vec::with_capacity(sizes.len());
-    let mut parts = numbers.iter().zip(sizes);
+    let mut parts = numbers.iter().zip(sizes.iter().copied());
     let mut open = None;
     for rows in SpoolReader::open(&run.spool_path(batch))? {
         let mut rows = requests_of(&rows?, &run.spool_path(batch))?;
@@ -88,15 +107,28 @@ fn requests_of(rows: &SpoolRows, path: &Path) -> Result<SpoolRows, Error> {
 /// How many requests go into each of the new batches: about the same number, each as different from
 /// every size of the run as that allows.
 fn sizes(run: &Run, requests: u32, most: Option<u32>) -> Vec<u32> {
-    let used: HashSet<u32> = run
-        .state()
-        .batches()
-        .iter()
-        .map(|batch| batch.spooled.requests)
-        .collect();
+    let used = used_sizes(run);
     // A number that is no smaller than what was refused is about something else.
     let most = most.filter(|most| *most < requests).unwrap_or(requests - 1);
     near_equal(requests, requests.div_ceil(most).max(2), most, |size| {
         used.contains(&size)
     })
+}
+
+/// How many requests go into the first of two new batches: as many as may, or a few less where that
+/// makes the sizes different from every other of the run.
+fn first_size(run: &Run, requests: u32, most: u32) -> u32 {
+    let used = used_sizes(run);
+    let is_new = |first: &u32| {
+        let rest = requests - first;
+        *first != rest && !used.contains(first) && !used.contains(&rest)
+    };
+    let fewest = most - most / 10;
+    (fewest..=most).rev().find(is_new).unwrap_or(most)
+}
+
+/// The numbers of requests that batches of the run have.
+fn used_sizes(run: &Run) -> HashSet<u32> {
+    let batches = run.state().batches().iter();
+    batches.map(|batch| batch.spooled.requests).collect()
 }

@@ -3,9 +3,11 @@
 //!
 //! ```text
 //!  run ──────────────────────────────────────────────▶ open it, unless it is abandoned
-//!  job ─▶ lock of the job ─▶ unfinished run? ─ yes ─▶ unchanged? ─ yes ─▶ open it
-//!                                │                       └─ no ─▶ nothing sent? ─ yes ─▶ plan again
-//!                                │                                     └─ no ─▶ Error::Changed
+//!  job ─▶ lock of the job ─▶ a new run asked for? ─ yes ─▶ abandon what is unfinished, plan, open
+//!                                └─ no ─▶ unfinished run?
+//!                                └─ yes ─▶ unchanged? ─ yes ─▶ open it
+//!                                │             └─ no ─▶ nothing sent? ─ yes ─▶ plan again
+//!                                │                           └─ no ─▶ finish it first, or Error::Changed
 //!                                └─ no ─▶ a finished run of the same job and rows? ─ yes ─▶ nothing to do
 //!                                                              └─ no ─▶ plan, open
 //! ```
@@ -92,10 +94,15 @@ impl Engine {
         // Two starts at once would plan two runs of the same rows, and both would be paid.
         let _alone = self.lock_job(&job_folder)?;
         self.check_start(&file, options.simulate, &options.rows, options.take_over)?;
-        let unfinished =
-            journal::latest_unfinished(self.state.path(), &file.job.head.name, options.simulate)?;
-        match unfinished {
-            Some(unfinished) => self.resume(&file, &unfinished.path, options),
+        if options.new {
+            // What can be found wrong without rows is found before a run is given up.
+            let compiled = self.compile(&file)?;
+            self.abandon_unfinished(&file, options)?;
+            let opened = self.plan_and_open(&file, Some(compiled), options)?;
+            return Ok(Started::ready(opened));
+        }
+        match self.unfinished(&file, options)? {
+            Some(unfinished) => self.resume(&file, &unfinished, options),
             None => self.start_new(&file, options),
         }
     }
@@ -107,10 +114,17 @@ impl Engine {
         folder: &Path,
         options: &RunOptions,
     ) -> Result<Started, Error> {
-        self.observer.notice(Notice::Resuming { run: folder });
         let (mut run, connection) = self.open(folder, options.simulate, options.max_cost)?;
+        self.observer.notice(Notice::Resuming { run: folder });
         run.set_budget(&file.job.budget);
-        let compiled = CompiledJob::new(file, self.today(), &self.catalog)?;
+        run.set_patience(file.job.batch.patience_seconds);
+        let compiled = match self.compile(file) {
+            // Its rows are in the run, so what it sent needs no source to be fetched and written.
+            Err(Error::NotStarted(_)) if !run.state().has_sent_nothing() => {
+                return Ok(Started::ready((run, connection)));
+            }
+            compiled => compiled?,
+        };
         match run.check_unchanged(file, &compiled) {
             Ok(()) => Ok(Started::ready((run, connection))),
             Err(changed @ Error::Changed { .. }) if run.state().has_sent_nothing() => {
@@ -122,8 +136,12 @@ impl Engine {
                 self.observer.notice(Notice::PlannedAgain { run: folder });
                 run.abandon(self.clock.now(), AbandonReason::JobChanged)?;
                 // The simulator's folder is locked by the connection; the new run has its own.
+                let options = RunOptions {
+                    max_cost: options.max_cost.or(run.max_cost()),
+                    ..options.clone()
+                };
                 drop((run, connection));
-                self.start_new(file, options)
+                self.start_new(file, &options)
             }
             Err(Error::Changed { what, .. }) if finishes_first(&run, file, &what) => {
                 self.observer.notice(Notice::FinishedFirst {
@@ -138,7 +156,7 @@ impl Engine {
 
     /// Starts a run, unless a finished one has done the same.
     fn start_new(&self, file: &JobFile, options: &RunOptions) -> Result<Started, Error> {
-        let finished = if options.again {
+        let finished = if options.no_reuse {
             Vec::new()
         } else {
             self.finished(file, options)?
@@ -146,7 +164,7 @@ impl Engine {
         if finished.is_empty() {
             return Ok(Started::ready(self.plan_and_open(file, None, options)?));
         }
-        let compiled = CompiledJob::new(file, self.today(), &self.catalog)?;
+        let compiled = self.compile(file)?;
         let mut alike = finished;
         // A merge sends failed rows again, whether or not anything else has changed.
         let sends_failed = file.job.output.mode == OutputMode::Merge;
@@ -180,11 +198,7 @@ impl Engine {
 
     /// Finished runs of the job as it is now.
     fn finished(&self, file: &JobFile, options: &RunOptions) -> Result<Vec<Finished>, Error> {
-        let origin = if options.simulate {
-            Plan::IN_PROCESS.to_owned()
-        } else {
-            self.provider.origin()?
-        };
+        let origin = self.origin(options.simulate)?;
         finished::of_job(self.state.path(), file, options.simulate, &origin)
     }
 
@@ -202,8 +216,7 @@ impl Engine {
         } else {
             Some(self.connect(&api_options)?)
         };
-        let mut compiled =
-            compiled.map_or_else(|| CompiledJob::new(file, self.today(), &self.catalog), Ok)?;
+        let mut compiled = compiled.map_or_else(|| self.compile(file), Ok)?;
         let simulated = connection.as_ref().is_none_or(Connection::is_simulated);
         let origin = connection
             .as_ref()
@@ -241,7 +254,6 @@ impl Engine {
         };
         let report = self.plan_at(file, &compiled, &new, connection.as_ref())?;
         let connection = connection.map_or_else(|| self.connect_simulator(&api_options), Ok)?;
-        self.settle_abandoned(&connection);
         self.observer.notice(Notice::Planned {
             report: &report,
             source: &file.job.source,
@@ -270,7 +282,7 @@ impl Engine {
             in_process: new.origin == Plan::IN_PROCESS,
             simulated: Some(new.simulated),
             narrowed: new.options.rows.narrows(),
-            sends_all: new.options.again,
+            sends_all: new.options.no_reuse,
         };
         let calibrate = new.options.calibrate;
         let inputs = PlanInputs::new(
@@ -297,9 +309,10 @@ impl Engine {
             inputs.planner(file, compiled, self.format(), &nonce, scratch, observer)
         };
         let counted_by = connection.map(|connection| (connection, self.clock.as_ref()));
-        run.plan(planner, |planner, report| {
+        let report = run.plan(planner, |planner, report| {
             inputs.count(counted_by, planner, report)
-        })
+        })?;
+        self.with_limits(file, new.options.max_cost, new.simulated, report)
     }
 
     /// A run's id: when it began, and a few letters so that two of one second differ.
@@ -350,6 +363,7 @@ impl Engine {
         let uploader = Uploader {
             api,
             clock: self.clock.as_ref(),
+            patience: self.patience(file.job.batch.patience_seconds.map(Duration::from_secs)),
             origin: &origin,
             state: self.state.path(),
             pace,

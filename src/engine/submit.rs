@@ -17,17 +17,16 @@ use jiff::Timestamp;
 
 use crate::batch::SpooledBody;
 use crate::journal::{DoubtReason, Event};
-use crate::provider::retry::{Call, Clock, Verdict, asked, judge, most_requests, with_retry};
-use crate::provider::{ApiError, BatchApi, BatchId, RemoteBatch};
+use crate::provider::retry::{Call, Verdict, asked, most_requests};
+use crate::provider::{ApiError, RemoteBatch};
 
 use super::context::{Context, between};
-use super::doubt;
 use super::note::{StepNote, UncertainCause};
 use super::notice::Notice;
 use super::pace::{Pace, has_room};
 use super::provider_error::{Action, RunStanding, stopped};
 use super::split::split;
-use super::{Error, Run};
+use super::{Error, Run, budget_split, doubt};
 
 /// Sends the batches that are planned, in order, while there is room in the queue; `which` selects
 /// the attempts.
@@ -49,6 +48,9 @@ pub(crate) async fn send_what_fits(
         // is a batch that has to be looked for.
         let call = CreateCall::prepare(driver, run, batch).await?;
         if let Some(shortage) = run.reserve(batch, driver.clock.now())? {
+            if budget_split::split_to_fit(driver, run, batch, &shortage)? {
+                continue;
+            }
             // By `on_limit`, those behind it wait with it or are sent where they fit.
             pace.short.hold(driver, batch, shortage);
             continue;
@@ -140,7 +142,7 @@ async fn send(
         Err(error) => error,
     };
     let now = driver.clock.now();
-    match judge(
+    match driver.patience.judge(
         Call::Create,
         &error,
         attempts,
@@ -164,7 +166,8 @@ async fn send(
             Ok(false)
         }
         Verdict::Again { after } => {
-            refused(run, now, batch, &error)?;
+            let retry_at = asked(&error).and_then(|asked| now.checked_add(asked).ok());
+            refused(run, now, batch, &error, retry_at)?;
             pace.later(batch, now, after, &error);
             driver.note(StepNote::NotAccepted {
                 batch,
@@ -175,7 +178,7 @@ async fn send(
         }
         // The parts replace the batch, which was not created.
         Verdict::Split if requests > 1 => {
-            refused(run, now, batch, &error)?;
+            refused(run, now, batch, &error, None)?;
             pace.refused = None;
             pace.answered();
             let into = split(run, now, batch, most_requests(&error).flatten())?;
@@ -183,7 +186,7 @@ async fn send(
             Ok(true)
         }
         verdict => {
-            refused(run, now, batch, &error)?;
+            refused(run, now, batch, &error, None)?;
             pace.answered();
             let is_permanent = matches!(verdict, Verdict::Fail | Verdict::Split)
                 && matches!(error.status, Some(400 | 413 | 422));
@@ -265,9 +268,15 @@ fn accept(
     Ok(())
 }
 
-fn refused(run: &mut Run, now: Timestamp, batch: u32, error: &ApiError) -> Result<(), Error> {
-    let asked = Some(asked(error)).filter(|asked| !asked.is_zero());
-    let retry_at = asked.and_then(|asked| now.checked_add(asked).ok());
+/// Records a refusal. `retry_at` is when the batch may be sent again, where the provider asks for a
+/// time and this command waits for it: one that gives up leaves the next command free to try.
+fn refused(
+    run: &mut Run,
+    now: Timestamp,
+    batch: u32,
+    error: &ApiError,
+    retry_at: Option<Timestamp>,
+) -> Result<(), Error> {
     let (kind, message) = (error.kind.to_string(), error.message.clone());
     run.record(
         now,
@@ -279,44 +288,4 @@ fn refused(run: &mut Run, now: Timestamp, batch: u32, error: &ApiError) -> Resul
             retry_at,
         },
     )
-}
-
-/// Asks the provider to cancel every batch in flight, and returns their number. What was planned
-/// and not sent stays unsent permanently.
-///
-/// # Errors
-/// [`Error::Provider`] when the provider cannot be reached; batches asked before that are recorded.
-pub(super) async fn cancel(
-    api: &dyn BatchApi,
-    clock: &dyn Clock,
-    run: &mut Run,
-) -> Result<u64, Error> {
-    loop {
-        let next = run.state().unsent().next();
-        let Some(batch) = next else { break };
-        run.record(clock.now(), Event::Withdrawn { batch })?;
-    }
-    let in_flight: Vec<(u32, BatchId)> = run.state().in_flight().collect();
-    let mut asked = 0;
-    for (batch, id) in in_flight {
-        run.record(clock.now(), Event::CancelAsked { batch })?;
-        // A batch that ended meanwhile answers "not found": there is nothing to cancel, and its
-        // results wait.
-        let has_ended = |error: &ApiError| {
-            error
-                .status
-                .is_some_and(|status| matches!(status, 400 | 404 | 409))
-        };
-        let call = with_retry(Call::Cancel, clock, || async {
-            match api.cancel(&id).await {
-                Err(error) if has_ended(&error) => Ok(false),
-                answer => answer.map(|_| true),
-            }
-        });
-        asked += u64::from(call.await.map_err(|source| {
-            let id = id.clone();
-            stopped(run, Action::CancelBatch { batch, id }, source)
-        })?);
-    }
-    Ok(asked)
 }

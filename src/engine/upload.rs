@@ -27,7 +27,7 @@ use super::provider_error::{Action, Kept};
 use crate::durable;
 use crate::provider::ApiError;
 use crate::provider::files::{CALLS_A_MINUTE, FileApi, MAX_IDS, NewFile, RemoteFile};
-use crate::provider::retry::{Call, Clock, with_retry};
+use crate::provider::retry::{Call, Clock, Patience, with_retry};
 use crate::template::prompt::uploads::{PendingUpload, Uploads};
 
 /// The memory's name in the state directory.
@@ -60,6 +60,8 @@ pub(super) struct Uploader<'a> {
     pub api: &'a dyn FileApi,
     /// Time and chance.
     pub clock: &'a dyn Clock,
+    /// How long a call that fails is tried again.
+    pub patience: Patience,
     /// Whose ids they are: the provider, as the plan names it.
     pub origin: &'a str,
     /// The state directory.
@@ -138,7 +140,10 @@ impl Uploader<'_> {
                     bytes: upload.bytes,
                     expires_in_seconds: u32::try_from(LIFE.as_secs()).ok(),
                 };
-                let sent = with_retry(Call::Upload, self.clock, || self.api.upload(&file)).await?;
+                let sent = with_retry(Call::Upload, self.clock, self.patience, || {
+                    self.api.upload(&file)
+                })
+                .await?;
                 Ok::<_, ApiError>(Some((upload, sent)))
             })
             .buffer_unordered(AT_A_TIME);
@@ -172,7 +177,10 @@ impl Uploader<'_> {
         let mut there = Vec::new();
         for some in remembered.chunks(MAX_IDS) {
             let ids: Vec<String> = some.iter().map(|(_, id)| id.clone()).collect();
-            let found = with_retry(Call::Files, self.clock, || self.api.files(&ids)).await;
+            let found = with_retry(Call::Files, self.clock, self.patience, || {
+                self.api.files(&ids)
+            })
+            .await;
             let found = found.map_err(|source| failed(Action::FindFiles, source, 0))?;
             let is_there = |id: &String| {
                 found

@@ -73,7 +73,7 @@ pub struct BatchView {
 }
 
 /// The lifetime of a batch. **Source**: batch API guide, read 2026-08-22.
-const BATCH_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const BATCH_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Results can be fetched this long, counted from the batch's creation. **Source**: as above.
 pub(crate) const RETENTION: Duration = Duration::from_secs(29 * 24 * 60 * 60);
 /// How long before results expire the user is warned.

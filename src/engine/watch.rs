@@ -1,7 +1,7 @@
 //! Accepted → ended.
 //!
-//! A batch shows nothing until it has ended: its counters stay 0, so there is no progress to report
-//! but time. A few batches are asked for one by one; many are found by listing, which is one call a
+//! The API counts nothing until a batch has ended, so there is no progress to report but time and
+//! whole batches; where a provider counts before that, its counters are reported. A few batches are asked for one by one; many are found by listing, which is one call a
 //! page. A batch that is not found although it was accepted is waited for: the API has been seen to
 //! answer 404 for batches that all finished.
 
@@ -11,8 +11,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::journal::{Event, LossReason};
-use crate::provider::retry::{Call, Verdict, WAIT_404, judge};
-use crate::provider::{ApiError, BatchId, Processing, RemoteBatch};
+use crate::provider::retry::{Call, Verdict, judge};
+use crate::provider::{ApiError, BatchId, Counts, Processing, RemoteBatch};
 
 use super::context::{Context, between};
 use super::downloads::Downloads;
@@ -35,6 +35,8 @@ pub(crate) struct NotFoundTracker {
     not_found_since: HashMap<BatchId, Duration>,
     /// The downloads of results that did not bring everything.
     pub(crate) downloads: Downloads,
+    /// What the provider last counted of each batch in flight.
+    counts: HashMap<u32, Counts>,
 }
 
 /// Over several processes, a batch counts as gone when it was not found so often,
@@ -58,7 +60,7 @@ impl NotFoundTracker {
             driver.note(StepNote::NotFound { batch, id, results });
             now
         });
-        now.saturating_sub(since) >= WAIT_404
+        now.saturating_sub(since) >= driver.patience.not_found()
     }
 
     /// Whether what is not found now is gone permanently: its results are past their time, counted
@@ -83,6 +85,13 @@ impl NotFoundTracker {
             run.record(now, Event::NotFound { batch })?;
         }
         Ok(is_for_long || run.not_found(batch).len() >= SIGHTINGS)
+    }
+
+    /// The requests of a batch in flight that are done, where the provider counts them.
+    pub(crate) fn done(&self, batch: u32) -> u64 {
+        self.counts
+            .get(&batch)
+            .map_or(0, |counts| counts.total().saturating_sub(counts.processing))
     }
 
     /// Records that it is found.
@@ -112,6 +121,7 @@ pub(crate) async fn poll(
             },
         };
         not_found.finds(&id);
+        not_found.counts.insert(batch, remote.request_counts);
         note_end(driver, run, batch, &remote)?;
     }
     Ok(())

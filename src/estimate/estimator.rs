@@ -6,13 +6,14 @@ use super::assumptions::Assumptions;
 use super::fit::{CountedRow, Fit};
 use super::media::Media;
 use super::output::OutputEstimator;
-use super::rows::{self, BatchStatistics, RowEstimator, RowSums};
+use super::rows::{self, BatchStatistics, RowEstimate, RowEstimator, RowSums};
 use super::scenario::ModelEstimator;
 use super::shared::Shared;
-use super::{Bounds, Estimate, RunHistory, Tokens};
+use super::{BatchPrompts, Bounds, Estimate, MeasuredPrompts, RunHistory, Tokens};
 use crate::catalog::{Catalog, Model, Prices};
 use crate::cost::{self, Unpriced};
 use crate::media::MediaFacts;
+use crate::outcome::Usage;
 
 /// What all requests of a job share: their beginning, before any row is rendered.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub(crate) struct Estimator<'c> {
     /// Its index in the catalog.
     pub(super) place: usize,
     history: RunHistory,
+    /// What results of the run showed of its prompts.
+    measured: MeasuredPrompts,
     row_estimator: RowEstimator<'c>,
 }
 
@@ -113,11 +116,27 @@ impl<'c> Estimator<'c> {
             own,
             place,
             history,
+            measured: MeasuredPrompts::default(),
             row_estimator: RowEstimator {
                 catalog,
                 output_estimator,
             },
         })
+    }
+
+    /// The same estimator, whose worst case knows what results of the run showed of its prompts.
+    #[must_use]
+    pub(crate) fn with_measured(mut self, measured: MeasuredPrompts) -> Estimator<'c> {
+        self.measured = measured;
+        self
+    }
+
+    /// Adds a request to the prompts of a batch, by its usage. Only rows of the job's own model
+    /// say something about others.
+    pub(crate) fn measure(&self, prompts: &mut BatchPrompts, row: &RowEstimate, usage: &Usage) {
+        if row.model == self.place {
+            prompts.add(row, usage, self.own.model.tokenizer);
+        }
     }
 
     /// The estimator of single rows.
@@ -181,7 +200,7 @@ impl<'c> Estimator<'c> {
         let other_models = self.other_models(statistics)?;
         let mut models = BTreeMap::from([(
             self.place,
-            ModelEstimator::new(own, fit.clone(), warms_up, reads),
+            ModelEstimator::new(own, fit.clone(), warms_up, reads).with_measured(self.measured),
         )]);
         for (place, priced) in &other_models {
             // What was counted or billed for one tokenizer says nothing of the other.

@@ -12,11 +12,11 @@
 //!
 //! * **low**: few tokens, short answers, and every possible cache read.
 //! * **expected**: the expected cost.
-//! * **high**: many tokens, long answers, every allowed search, and no cache reads. This amount is
-//!   reserved of a budget while a batch is in flight.
+//! * **high**: many tokens, long answers, every allowed search, and no cache reads.
 //! * **worst case**: the upper bound of a batch: every answer as long as `max_tokens`, no cache
-//!   reads, and one token for every byte of a prompt; where tools of the provider add to prompts,
-//!   the whole context window.
+//!   reads, and one token for every byte of a prompt, or what results of the run showed of prompts;
+//!   where tools of the provider add to prompts, the whole context window. This amount is reserved
+//!   of a budget while a batch is in flight.
 //!
 //! [`Estimate`] holds the facts behind each figure; the sentences about them are written by the
 //! command line.
@@ -34,6 +34,7 @@ pub mod fit;
 pub(crate) mod learned;
 mod length_recorder;
 mod lengths;
+mod measured;
 pub(crate) mod media;
 pub mod output;
 mod prompt_reader;
@@ -63,6 +64,7 @@ pub use cache_decision::{CacheBill, CacheDecision, CacheReason, CacheSplit, Cach
 pub(crate) use encoding::SpooledEstimate;
 pub(crate) use estimator::{Estimator, RequestPrefix};
 pub(crate) use length_recorder::{BatchLengthRecorder, LengthRecorder};
+pub(crate) use measured::{BatchPrompts, MeasuredPrompts};
 pub(crate) use range::scale;
 pub use range::{Bounds, MoneySpan, Span};
 

@@ -15,9 +15,9 @@ pub struct Bounds {
     /// The expected cost.
     #[serde(alias = "likely")]
     pub expected: Money,
-    /// Many tokens, long answers, no cache reads; reserved while a batch is in flight.
+    /// Many tokens, long answers, no cache reads.
     pub high: Money,
-    /// The upper bound.
+    /// The upper bound; reserved while a batch is in flight.
     #[serde(alias = "most")]
     pub worst_case: Money,
 }

@@ -5,9 +5,10 @@ use super::cache::CacheOutlook;
 use super::estimator::PricedModel;
 use super::fit::Fit;
 use super::rows::RowSums;
-use super::shared::{MarkedTokens, Shared};
+use super::shared::MarkedTokens;
 use super::steps::Steps;
-use super::{Bounds, Span, Tokens, scale};
+use super::tokens::costs;
+use super::{Bounds, MeasuredPrompts, Span, Tokens, scale};
 use crate::catalog::Catalog;
 use crate::cost::{self, Money, Unpriced};
 use crate::outcome::Usage;
@@ -32,6 +33,8 @@ struct Scenario {
 pub(super) struct ModelEstimator<'a> {
     priced: &'a PricedModel<'a>,
     fit: Fit,
+    /// What results of the run showed of prompts to this model.
+    measured: MeasuredPrompts,
     pub(super) cache: CacheOutlook,
     /// Nothing has been written into the cache yet.
     unwritten: bool,
@@ -56,10 +59,16 @@ impl<'a> ModelEstimator<'a> {
         ModelEstimator {
             priced,
             fit,
+            measured: MeasuredPrompts::default(),
             cache,
             unwritten: true,
             before: 0,
         }
+    }
+
+    pub(super) fn with_measured(mut self, measured: MeasuredPrompts) -> ModelEstimator<'a> {
+        self.measured = measured;
+        self
     }
 
     pub(super) fn bounds(&mut self, catalog: &Catalog, sums: &RowSums) -> Result<Bounds, Unpriced> {
@@ -173,13 +182,13 @@ impl<'a> ModelEstimator<'a> {
             .map(|_| self.priced.shared.max_searches().saturating_mul(requests))
     }
 
-    /// No answer is longer than `max_tokens`, no prompt has more tokens than bytes, and nothing is
-    /// read from the cache. What tools of the provider's find adds to prompts, and nothing limits
+    /// No answer is longer than `max_tokens`, no prompt has more tokens than bytes, or than results
+    /// of the run let expect, and nothing is read from the cache. What tools of the provider's find adds to prompts, and nothing limits
     /// it but the context window.
     fn worst_case(&self, catalog: &Catalog, sums: &RowSums) -> Result<Money, Unpriced> {
         let n = sums.requests;
         let (shared, context) = (
-            self.priced.shared.worst_case,
+            self.measured.shared(&self.priced.shared),
             self.priced.model.context_tokens,
         );
         let prompts = self.prompts_worst_case(sums).min(context.saturating_mul(n));
@@ -215,17 +224,21 @@ impl<'a> ModelEstimator<'a> {
     }
 
     fn prompts_worst_case(&self, sums: &RowSums) -> u64 {
-        let Shared {
-            worst_case, found, ..
-        } = &self.priced.shared;
-        let whole = if found.is_some() {
+        let shared = &self.priced.shared;
+        let whole = if shared.found.is_some() {
             self.priced.model.context_tokens
         } else {
             0
         };
-        worst_case
+        let text = sums
+            .characters
+            .thousandths(&costs(self.priced.model.tokenizer));
+        let text = self.measured.text(shared, text, sums.characters.bytes);
+        self.measured
+            .shared(shared)
             .saturating_mul(sums.requests)
-            .saturating_add(sums.worst_case())
+            .saturating_add(text)
+            .saturating_add(sums.worst_case() - sums.characters.bytes)
             .max(whole.saturating_mul(sums.requests))
     }
 

@@ -19,6 +19,11 @@ pub struct BatchSpec {
     /// created, in seconds. A batch shows in the list seconds after it is created; the default
     /// leaves a wide margin.
     pub settle_seconds: u64,
+    /// How long faults that may pass are tried again, in seconds; `None`: by the kind of call and
+    /// fault. It says how long a command waits and nothing about what is sent, so a change of it is
+    /// no change of the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience_seconds: Option<u64>,
 }
 
 impl Default for BatchSpec {
@@ -28,6 +33,7 @@ impl Default for BatchSpec {
             max_bytes: 250_000_000,
             max_queued_requests: 100_000,
             settle_seconds: 300,
+            patience_seconds: None,
         }
     }
 }

@@ -110,8 +110,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         by_person: bool,
     },
-    /// The provider takes no body of this size: the batch's requests go in new, smaller batches
-    /// instead.
+    /// The provider takes no body of this size, or the budget has no room for all of it: the batch's
+    /// requests go in new, smaller batches instead.
     Split {
         /// The batch that is not sent.
         batch: u32,

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{Error, Journal, Manifest, Plan, RunDir, Stage, State, cannot, is_run};
+use super::{
+    Error, Journal, Manifest, Plan, RunDir, SourceFile, Stage, State, cannot, is_run, pruned_runs,
+};
 
 /// A run that was found.
 #[derive(Debug)]
@@ -59,45 +61,73 @@ pub fn all_runs(state: &Path) -> Result<Vec<RunSummary>, Error> {
     Ok(newest_first(runs))
 }
 
-/// The newest unfinished run of a job, of the kind asked for: a run on the simulator in the process
-/// is never confused with one that uses a connection.
+/// The folders of all jobs of a state directory.
 ///
 /// # Errors
-/// When the folder cannot be read, or a run that could match cannot: it may have batches in flight.
-pub fn latest_unfinished(
+/// When it cannot be read. That there is none means that there are no jobs.
+pub fn job_folders(state: &Path) -> Result<Vec<PathBuf>, Error> {
+    folders_in(state)
+}
+
+/// The unfinished runs of a job, newest first, of the kind asked for: a run on the simulator in the
+/// process is never confused with one that uses a connection.
+///
+/// A run that could match and cannot be read is an error in its place: it may have batches in
+/// flight.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn unfinished(
     state: &Path,
     job_name: &str,
     in_process: bool,
-) -> Result<Option<RunSummary>, Error> {
+) -> Result<impl Iterator<Item = Result<RunSummary, Error>> + use<>, Error> {
     let is_meant =
-        |run: &RunSummary| !run.finished && run.in_process.is_none_or(|own| own == in_process);
-    let Some(mut run) = runs_of(state, job_name)?.into_iter().find(is_meant) else {
-        return Ok(None);
-    };
-    match run.problem.take() {
-        Some(problem) => Err(problem),
-        None => Ok(Some(run)),
-    }
+        move |run: &RunSummary| !run.finished && run.in_process.is_none_or(|own| own == in_process);
+    let runs = runs_of(state, job_name)?.into_iter().filter(is_meant);
+    Ok(runs.map(|mut run| run.problem.take().map_or(Ok(run), Err)))
 }
 
-/// The plan of the run in a folder of runs that wrote an output last. Runs that cannot be read are
-/// passed over: what they wrote is unknown.
+/// The run that wrote an output last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastWriter {
+    /// Its id.
+    pub run: String,
+    /// The files of its source; `None` where the run was removed.
+    pub sources: Option<Vec<SourceFile>>,
+}
+
+/// The run in a folder of runs that wrote an output last, be it removed since. Runs that cannot be
+/// read are passed over: what they wrote is unknown.
 #[must_use]
-pub fn writer_of(runs: &Path, output: &Path) -> Option<Plan> {
+pub fn writer_of(runs: &Path, output: &Path) -> Option<LastWriter> {
     let wrote = |folder: PathBuf| {
         let (run, plan, _) = RunDir::open(&folder).ok()?;
         let state = Journal::read(&run.journal(), &plan).ok()?.state;
         let (export, _) = state.export()?;
-        (export.path.as_deref() == Some(output)).then_some((export.at, plan))
+        let writer = LastWriter {
+            run: plan.run,
+            sources: Some(plan.sources),
+        };
+        (export.path.as_deref() == Some(output)).then_some((export.at, writer))
     };
     let folders = folders_in(runs)
         .unwrap_or_default()
         .into_iter()
         .filter(|folder| is_run(folder));
+    let removed = pruned_runs(runs).into_iter().filter_map(|pruned| {
+        let written = pruned.written.filter(|written| written.path == output)?;
+        let writer = LastWriter {
+            run: pruned.run,
+            sources: None,
+        };
+        Some((written.at, writer))
+    });
     folders
         .filter_map(wrote)
+        .chain(removed)
         .max_by_key(|(at, _)| *at)
-        .map(|(_, plan)| plan)
+        .map(|(_, writer)| writer)
 }
 
 /// Where a run stands; `None` if that cannot be read.
@@ -115,7 +145,11 @@ fn newest_first(mut runs: Vec<RunSummary>) -> Vec<RunSummary> {
     runs
 }
 
-fn runs_in(job: &Path) -> Result<Vec<RunSummary>, Error> {
+/// The runs in a folder of runs, in no order.
+///
+/// # Errors
+/// When the folder cannot be read. That there is none means that there are no runs.
+pub fn runs_in(job: &Path) -> Result<Vec<RunSummary>, Error> {
     let folders = folders_in(job)?;
     Ok(folders
         .into_iter()
@@ -124,7 +158,7 @@ fn runs_in(job: &Path) -> Result<Vec<RunSummary>, Error> {
         .collect())
 }
 
-fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(cannot("read", folder))?,

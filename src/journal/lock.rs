@@ -8,11 +8,16 @@ use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, RunDir, cannot};
+
+/// How long after it took the lock a process may need to leave its name. Of two that start at the
+/// same time, the second would else read no name, or that of an owner before.
+const SIGNED_WITHIN: Duration = Duration::from_millis(20);
 
 /// The process that works on a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,10 +88,13 @@ impl Lock {
     /// everything.
     ///
     /// # Errors
-    /// As [`Lock::take`], and when the job's folder cannot be made.
+    /// [`Error::JobLocked`] when another process has it, and when the job's folder cannot be made.
     pub fn of_job(folder: &Path, owner: &Owner) -> Result<Lock, Error> {
         crate::durable::create_private_dir(folder).map_err(cannot("create", folder))?;
-        Lock::take(&RunDir::at(folder), owner)
+        Lock::take(&RunDir::at(folder), owner).map_err(|error| match error {
+            Error::Locked { path, owner } => Error::JobLocked { path, owner },
+            other => other,
+        })
     }
 
     /// Takes the lock without a name in it.
@@ -95,10 +103,13 @@ impl Lock {
         let file = open(&path).map_err(cannot("open", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { file }),
-            Err(TryLockError::WouldBlock) => Err(Error::Locked {
-                path: run.path().to_path_buf(),
-                owner: owner_in(file),
-            }),
+            Err(TryLockError::WouldBlock) => {
+                std::thread::sleep(SIGNED_WITHIN);
+                Err(Error::Locked {
+                    path: run.path().to_path_buf(),
+                    owner: owner_in(file),
+                })
+            }
             Err(TryLockError::Error(source)) => Err(cannot("lock", &path)(source)),
         }
     }
@@ -144,7 +155,10 @@ mod tests {
         let owner = Owner::this_process(Timestamp::UNIX_EPOCH);
         let lock = Lock::of_job(folder.path(), &owner).unwrap();
         let refused = Lock::of_job(folder.path(), &owner);
-        assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Error::JobLocked { .. })),
+            "{refused:?}"
+        );
         let copy = lock.file.try_clone().unwrap();
         drop(lock);
         Lock::of_job(folder.path(), &owner).unwrap();

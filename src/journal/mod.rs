@@ -9,6 +9,7 @@
 //!    results/00001.1.jsonl.zst    the raw result lines of batch 1, attempt 1
 //!    manifest.json                a summary for other programs, replaced as a whole     manifest.rs, notes.rs
 //!    lock                         who works on the run                                  lock.rs
+//!  <state>/<job>/pruned.jsonl     what stays known of runs that were removed             pruned.rs
 //! ```
 //!
 //! A run is planned in `<run id>.planning` and gets its name when the plan is whole, so a folder
@@ -31,6 +32,7 @@ mod log;
 mod manifest;
 mod notes;
 mod plan_file;
+mod pruned;
 mod reasons;
 mod run_dir;
 mod state;
@@ -40,7 +42,10 @@ use std::path::PathBuf;
 
 pub use checkpoint::{CanaryLimits, Checkpoint, CheckpointKind, Verdict};
 pub use event::{Event, JournalEntry};
-pub use find::{RunSummary, all_runs, latest_unfinished, runs_of, stage_of, writer_of};
+pub use find::{
+    LastWriter, RunSummary, all_runs, job_folders, runs_in, runs_of, stage_of, unfinished,
+    writer_of,
+};
 pub use lock::{Lock, Owner};
 pub use log::{Journal, JournalHistory, LineFault};
 pub use manifest::{
@@ -48,11 +53,15 @@ pub use manifest::{
 };
 pub use notes::{NextAction, RunNote};
 pub use plan_file::{HashedFile, HeadFile, Plan, PlanCounts, SourceFile};
+pub use pruned::{PrunedRun, WrittenFile, pruned_runs, recorded_removal};
 pub use reasons::{
     AbandonReason, AdoptionProof, CanaryLimit, DoubtReason, ExceededLimit, LossReason,
     RequestError, Unproven, VerdictReason,
 };
-pub use run_dir::{COLUMNS_NAME, Planning, RunDir, is_run, remove_abandoned_plans, spool_name};
+pub use run_dir::{
+    COLUMNS_NAME, Planning, Removal, RunDir, is_run, removal_of, removals_in,
+    remove_abandoned_plans, spool_name,
+};
 pub use state::{
     Batch, BatchProgress, BatchState, BatchStateKind, CheckpointState, ExportRecord,
     ImpossibleEvent, ProviderBatch, Stage, State, Step,
@@ -123,6 +132,14 @@ pub enum Error {
     #[error("the run `{}` is being worked on by {}", path.display(), named(owner.as_ref()))]
     Locked {
         /// The run.
+        path: PathBuf,
+        /// Who that is, as far as it can be read.
+        owner: Option<Owner>,
+    },
+    /// Another process looks for a run of the job, or plans one.
+    #[error("a run of the job in `{}` is being started by {}", path.display(), named(owner.as_ref()))]
+    JobLocked {
+        /// The folder of the job's runs.
         path: PathBuf,
         /// Who that is, as far as it can be read.
         owner: Option<Owner>,

@@ -10,6 +10,8 @@ use crate::durable;
 
 /// What the folder of a unfinished plan is called, after the run's id.
 const PLANNING: &str = ".planning";
+/// What the folder of a run is called while it is being removed, after the run's id.
+const PRUNED: &str = ".pruned";
 
 /// The folder of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,9 @@ impl RunDir {
         if is_planning(path) {
             return lacks("its plan was never finished");
         }
+        if is_being_removed(path) {
+            return lacks("its removal has begun");
+        }
         match (run.plan().is_file(), run.journal().is_file()) {
             (true, true) => {}
             (true, false) => {
@@ -70,7 +75,7 @@ impl RunDir {
         let run = RunDir {
             path: path.to_path_buf(),
         };
-        if !path.is_dir() || is_planning(path) {
+        if !path.is_dir() || is_planning(path) || is_being_removed(path) {
             return Err(Error::NoRun {
                 path: path.to_path_buf(),
             });
@@ -197,7 +202,8 @@ pub fn spool_name(batch: u32) -> String {
 /// rows, and so no batch.
 pub const COLUMNS_NAME: &str = "columns.parquet";
 
-/// Whether the folder is that of a run, be it damaged. Unfinished plans do not count.
+/// Whether the folder is that of a run, be it damaged. Unfinished plans do not count, nor do runs
+/// whose removal has begun.
 ///
 /// One that has lost both its plan and its journal is known by its other files: what it sent would
 /// else be paid again.
@@ -210,12 +216,95 @@ pub fn is_run(path: &Path) -> bool {
         run.spool().is_dir()
             && (run.manifest().is_file() || run.lock().is_file() || run.results().is_dir())
     };
-    !is_planning(path) && (run.plan().is_file() || run.journal().is_file() || has_rest())
+    let has_own_name = !is_planning(path) && !is_being_removed(path);
+    has_own_name && (run.plan().is_file() || run.journal().is_file() || has_rest())
 }
 
 fn is_planning(path: &Path) -> bool {
+    has_ending(path, PLANNING)
+}
+
+fn is_being_removed(path: &Path) -> bool {
+    has_ending(path, PRUNED)
+}
+
+fn has_ending(path: &Path, ending: &str) -> bool {
     path.file_name()
-        .is_some_and(|name| name.to_string_lossy().ends_with(PLANNING))
+        .is_some_and(|name| name.to_string_lossy().ends_with(ending))
+}
+
+/// Removal, in two steps: first the folder gets a name that no command takes for a run, then it is
+/// deleted. A process that ends in between leaves a folder that the next prune deletes.
+impl RunDir {
+    /// Takes the folder of a run out of use, and returns what is to be deleted. The caller holds
+    /// the run's lock.
+    ///
+    /// # Errors
+    /// When it cannot be renamed; the run is as it was then.
+    pub fn begin_removal(&self) -> Result<Removal, Error> {
+        let removal = removal_of(&self.path);
+        if removal.path.is_dir() {
+            removal.finish()?;
+        }
+        durable::act();
+        fs::rename(&self.path, &removal.path).map_err(cannot("rename", &self.path))?;
+        let parent = parent_of(&self.path);
+        durable::sync_dir(parent).map_err(cannot("write", parent))?;
+        Ok(removal)
+    }
+}
+
+/// A run that is being removed: its folder, under a name that is not a run's.
+#[derive(Debug)]
+pub struct Removal {
+    path: PathBuf,
+}
+
+impl Removal {
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name that the folder had as a run's.
+    #[must_use]
+    pub fn run(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        name.trim_end_matches(PRUNED).to_owned()
+    }
+
+    /// Deletes the folder.
+    ///
+    /// # Errors
+    /// When something of it cannot be deleted; what is left is found by [`removals_in`].
+    pub fn finish(&self) -> Result<(), Error> {
+        durable::act();
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(cannot("remove", &self.path)),
+        }
+    }
+}
+
+/// The removal of a run, whether it has begun or not.
+#[must_use]
+pub fn removal_of(run: &Path) -> Removal {
+    let mut name = run.file_name().unwrap_or_default().to_owned();
+    name.push(PRUNED);
+    Removal {
+        path: run.with_file_name(name),
+    }
+}
+
+/// The removals in a folder of runs that were begun and not finished.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn removals_in(folder: &Path) -> Result<Vec<Removal>, Error> {
+    let folders = super::find::folders_in(folder)?.into_iter();
+    let begun = folders.filter(|path| is_being_removed(path));
+    Ok(begun.map(|path| Removal { path }).collect())
 }
 
 /// An unfinished run, under a name that is not its own yet.

@@ -770,6 +770,14 @@ fn replaces_the_manifest_as_a_whole() {
     assert!(matches!(Manifest::read(&run), Err(Error::Damaged { .. })));
 }
 
+fn latest_unfinished(
+    state: &Path,
+    job: &str,
+    in_process: bool,
+) -> Result<Option<RunSummary>, Error> {
+    unfinished(state, job, in_process)?.next().transpose()
+}
+
 #[test]
 fn finds_runs_newest_first_and_the_unfinished_one() {
     let work = Work::new();

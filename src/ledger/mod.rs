@@ -10,7 +10,7 @@
 //! ```
 //!
 //! One row for each batch of each run. A batch is reserved before its create call is made, with
-//! the high figure of its estimate, and billed with what its results cost once they are saved. It
+//! the most that it can cost, and billed with what its results cost once they are saved. It
 //! counts for the day, in UTC, on which it was reserved.
 //!
 //! Promises: several processes may use a ledger at once, and what they reserve together never
@@ -68,7 +68,7 @@ pub struct LedgerEntry {
     pub state: EntryState,
     /// What was reserved for it.
     pub reserved: Money,
-    /// The upper bound of its cost.
+    /// The upper bound of its cost by the plan.
     pub worst_case: Money,
     /// What it cost, by the model that answered.
     pub share: BatchCost,
@@ -157,10 +157,45 @@ pub struct Reservation<'a> {
     pub simulated: bool,
     /// Its requests.
     pub requests: u64,
-    /// What it costs by the high figure of its estimate.
+    /// What is reserved: the most that it can cost, by what is known when it is sent.
     pub amount: Money,
-    /// The upper bound of its cost.
+    /// The upper bound of its cost by the plan, which is never less.
     pub worst_case: Money,
+}
+
+/// Whose budget is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitedBatch<'a> {
+    /// The run.
+    pub run: &'a str,
+    /// A batch of it that does not count, from 1; 0 where all count.
+    pub batch: u32,
+    /// Whether the run is a simulated one.
+    pub simulated: bool,
+}
+
+/// How much of a limit is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LimitUse {
+    /// What the limit is for.
+    pub scope: LimitScope,
+    /// The limit.
+    #[serde(rename = "limit_usd")]
+    pub limit: Money,
+    /// What is spent of it.
+    #[serde(rename = "spent_usd")]
+    pub spent: Money,
+    /// What is reserved of it for batches in flight.
+    #[serde(rename = "reserved_usd")]
+    pub reserved: Money,
+}
+
+impl LimitUse {
+    /// What is left of the limit.
+    #[must_use]
+    pub fn left(&self) -> Money {
+        (self.limit - self.spent - self.reserved).max(Money::ZERO)
+    }
 }
 
 /// How much may be spent; `None` where there is no limit.
@@ -172,6 +207,27 @@ pub struct BudgetLimits {
     pub day: Option<Money>,
     /// For a month, over all jobs.
     pub month: Option<Money>,
+}
+
+impl BudgetLimits {
+    /// The limits that are set, of which nothing is used.
+    #[must_use]
+    pub fn unused(&self) -> Vec<LimitUse> {
+        let all = [
+            (LimitScope::Run, self.run),
+            (LimitScope::Day, self.day),
+            (LimitScope::Month, self.month),
+        ];
+        let unused = |(scope, limit): (LimitScope, Option<Money>)| {
+            Some(LimitUse {
+                scope,
+                limit: limit?,
+                spent: Money::ZERO,
+                reserved: Money::ZERO,
+            })
+        };
+        all.into_iter().filter_map(unused).collect()
+    }
 }
 
 /// What a limit is for.

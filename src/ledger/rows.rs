@@ -108,6 +108,16 @@ struct ReadRow {
     batch: i64,
 }
 
+impl ReadRow {
+    /// The entry, if it matches its checksum.
+    fn checked(self) -> Result<LedgerEntry, Edit> {
+        let (run, batch) = (self.run, self.batch);
+        self.entry
+            .filter(|entry| RowChecksum::of(entry).text() == self.checksum)
+            .ok_or(Edit::Row { run, batch })
+    }
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<ReadRow> {
     let entry = (|| {
         let text = |column: &str| row.get::<_, String>(column).ok();
@@ -161,6 +171,20 @@ pub(super) fn select(
     let rows = query.query_map(values, read)?;
     rows.filter_map(|row| row.map(|row| row.entry).transpose())
         .collect()
+}
+
+/// The same, where each row has to match its checksum.
+pub(super) fn select_checked(
+    db: &Connection,
+    condition: &str,
+    values: impl rusqlite::Params,
+) -> rusqlite::Result<Result<Vec<LedgerEntry>, Edit>> {
+    let mut query = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM batches WHERE {condition} ORDER BY reserved_at, run, batch"
+    ))?;
+    let rows = query.query_map(values, read)?;
+    let checked = rows.map(|row| row.map(ReadRow::checked));
+    checked.collect()
 }
 
 /// Writes an entry in place of the one of its batch, with the checksums of the row and of all rows.
@@ -218,24 +242,29 @@ pub(super) fn put(db: &Connection, entry: &LedgerEntry) -> rusqlite::Result<()> 
     Ok(())
 }
 
-/// What does not match its checksum, if anything does not.
+/// Rows that budgets rely on: those in flight, and those of the last month there is.
+const CURRENT: &str = "state = 'reserved' OR day >= (SELECT substr(max(day), 1, 7) FROM batches)";
+
+/// What does not match its checksum, if anything does not: a row that budgets rely on, or the rows
+/// as a whole. What other rows hold is compared with their checksums when they are read, so that a
+/// ledger of many years opens as quickly as a new one.
 pub(super) fn find_edits(db: &Connection) -> rusqlite::Result<Option<Edit>> {
+    if let Err(edit) = select_checked(db, CURRENT, [])? {
+        return Ok(Some(edit));
+    }
     let (written, whole): (i64, String) =
         db.query_row("SELECT entries, seal FROM seals", [], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
-    let mut query = db.prepare(&format!("SELECT {COLUMNS} FROM batches"))?;
+    let mut query = db.prepare("SELECT seal, run, batch FROM batches")?;
+    let mut rows = query.query([])?;
     let (mut found, mut checksum) = (0, RowChecksum::default());
-    for row in query.query_map([], read)? {
-        let row = row?;
-        match row.entry.map(|entry| RowChecksum::of(&entry)) {
-            Some(own) if own.text() == row.checksum => checksum = checksum.with(own),
-            _ => {
-                let (run, batch) = (row.run, row.batch);
-                return Ok(Some(Edit::Row { run, batch }));
-            }
-        }
-        found += 1;
+    while let Some(row) = rows.next()? {
+        let Some(own) = RowChecksum::read(row.get_ref(0)?.as_str()?) else {
+            let (run, batch) = (row.get(1)?, row.get(2)?);
+            return Ok(Some(Edit::Row { run, batch }));
+        };
+        (found, checksum) = (found + 1, checksum.with(own));
     }
     if found != written {
         return Ok(Some(Edit::Count { found, written }));

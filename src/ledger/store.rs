@@ -10,8 +10,8 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use super::rows::{self, SCHEMA, find_edits, put};
 use super::{
-    BudgetLimits, EntryState, Error, FILE, JobSpend, LedgerEntry, LimitScope, Reservation,
-    Shortage, VERSION,
+    BudgetLimits, EntryState, Error, FILE, JobSpend, LedgerEntry, LimitScope, LimitUse,
+    LimitedBatch, Reservation, Shortage, VERSION,
 };
 use crate::cost::{BatchCost, Money};
 use crate::durable;
@@ -80,9 +80,9 @@ impl Ledger {
     /// All entries, in the order they were reserved.
     ///
     /// # Errors
-    /// [`Error::Sqlite`].
+    /// [`Error::Edited`] where one of them does not match its checksum; [`Error::Sqlite`].
     pub fn entries(&self) -> Result<Vec<LedgerEntry>, Error> {
-        rows::select(&self.db, "true", []).map_err(|e| error_of(e, &self.path))
+        self.select("true", [])
     }
 
     /// The entries of batches that are in flight, or may be.
@@ -90,7 +90,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Sqlite`].
     pub fn reserved(&self) -> Result<Vec<LedgerEntry>, Error> {
-        rows::select(&self.db, "state = 'reserved'", []).map_err(|e| error_of(e, &self.path))
+        self.select("state = 'reserved'", [])
     }
 
     /// Records that the cost of a batch is unknown and stays so: all that was reserved stays
@@ -114,7 +114,20 @@ impl Ledger {
     /// # Errors
     /// [`Error::Sqlite`].
     pub fn of_run(&self, run: &str) -> Result<Vec<LedgerEntry>, Error> {
-        rows::select(&self.db, "run = ?1", [run]).map_err(|e| error_of(e, &self.path))
+        self.select("run = ?1", [run])
+    }
+
+    fn select(
+        &self,
+        condition: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<Vec<LedgerEntry>, Error> {
+        let found = rows::select_checked(&self.db, condition, values);
+        let found = found.map_err(|e| error_of(e, &self.path))?;
+        found.map_err(|edit| Error::Edited {
+            path: self.path.clone(),
+            edit,
+        })
     }
 
     /// Reserves money for a batch, unless that would pass a limit: then nothing changes, and the
@@ -155,6 +168,23 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Option<Shortage>, Error> {
         find_shortage(&self.db, wanted, limits, day_of(now)).map_err(|e| error_of(e, &self.path))
+    }
+
+    /// What is spent and reserved of each limit that is set, without one batch of the run.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`].
+    pub fn uses(
+        &self,
+        of: &LimitedBatch<'_>,
+        limits: &BudgetLimits,
+        now: Timestamp,
+    ) -> Result<Vec<LimitUse>, Error> {
+        let scoped = scoped(of, limits, day_of(now)).into_iter();
+        scoped
+            .map(|scoped| scoped.used(&self.db))
+            .collect::<rusqlite::Result<_>>()
+            .map_err(|e| error_of(e, &self.path))
     }
 
     /// Reserves money for a batch that was sent already, whatever the limits say.
@@ -226,6 +256,40 @@ impl Ledger {
             batch: other.batch,
             state: other.state,
         }
+    }
+
+    /// Adds billed rows, a thousand a day.
+    #[cfg(test)]
+    pub(super) fn fill(&self, rows: u32) {
+        let first: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let filled = self.change(|db| {
+            for n in 0..rows {
+                let days = jiff::SignedDuration::from_hours(24 * i64::from(n / 1_000));
+                let at = first.checked_add(days).expect("a time");
+                let run = format!("run-{:06}", n / 10);
+                let wanted = Reservation {
+                    run: &run,
+                    batch: n % 10 + 1,
+                    job: "job",
+                    model: "claude-haiku-4-5",
+                    simulated: false,
+                    requests: 10,
+                    amount: Money::from_picodollars(7),
+                    worst_case: Money::from_picodollars(9),
+                };
+                let cost = crate::cost::Cost {
+                    input: Money::from_picodollars(5),
+                    ..crate::cost::Cost::ZERO
+                };
+                let mut entry = reserved(&wanted, at);
+                entry.state = EntryState::Billed;
+                entry.settled_at = Some(at);
+                entry.share.by_model = [("claude-haiku-4-5".to_owned(), cost)].into();
+                put(db, &entry)?;
+            }
+            Ok(())
+        });
+        filled.expect("the rows are written");
     }
 
     /// Changes the ledger in one transaction that no other process can come between.
@@ -408,14 +472,46 @@ fn find_shortage(
     limits: &BudgetLimits,
     today: Date,
 ) -> rusqlite::Result<Option<Shortage>> {
+    let of = LimitedBatch {
+        run: wanted.run,
+        batch: wanted.batch,
+        simulated: wanted.simulated,
+    };
+    for scoped in scoped(&of, limits, today) {
+        let used = scoped.used(db)?;
+        if used.spent + used.reserved + wanted.amount > used.limit {
+            return Ok(Some(Shortage {
+                scope: used.scope,
+                limit: used.limit,
+                asked: wanted.amount,
+                spent: used.spent,
+                reserved: used.reserved,
+                by: scoped.spenders(db)?,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// A limit that is set, and which rows of the ledger count for it.
+struct ScopedLimit<'a> {
+    scope: LimitScope,
+    limit: Money,
+    of: &'a LimitedBatch<'a>,
+    /// The condition on rows, whose `?4` is `value`.
+    condition: &'static str,
+    value: String,
+}
+
+/// The limits that are set.
+fn scoped<'a>(
+    of: &'a LimitedBatch<'a>,
+    limits: &BudgetLimits,
+    today: Date,
+) -> Vec<ScopedLimit<'a>> {
     let month = today.strftime("%Y-%m").to_string();
-    let scopes = [
-        (
-            LimitScope::Run,
-            limits.run,
-            "run = ?4",
-            wanted.run.to_owned(),
-        ),
+    let all = [
+        (LimitScope::Run, limits.run, "run = ?4", of.run.to_owned()),
         (LimitScope::Day, limits.day, "day = ?4", today.to_string()),
         (
             LimitScope::Month,
@@ -424,24 +520,42 @@ fn find_shortage(
             month,
         ),
     ];
-    for (scope, limit, condition, value) in scopes {
-        let Some(limit) = limit else { continue };
-        let condition = format!("simulated = ?1 AND NOT (run = ?2 AND batch = ?3) AND {condition}");
-        let values = params![wanted.simulated, wanted.run, wanted.batch, value];
-        let (spent, reserved) = sums(db, &condition, values)?;
-        if spent + reserved + wanted.amount > limit {
-            let by = spenders(db, &condition, values)?;
-            return Ok(Some(Shortage {
-                scope,
-                limit,
-                asked: wanted.amount,
-                spent,
-                reserved,
-                by,
-            }));
-        }
+    let is_set = |(scope, limit, condition, value)| {
+        let limit: Option<Money> = limit;
+        Some(ScopedLimit {
+            scope,
+            limit: limit?,
+            of,
+            condition,
+            value,
+        })
+    };
+    all.into_iter().filter_map(is_set).collect()
+}
+
+impl ScopedLimit<'_> {
+    fn used(&self, db: &Connection) -> rusqlite::Result<LimitUse> {
+        let of = self.of;
+        let values = params![of.simulated, of.run, of.batch, self.value];
+        let (spent, reserved) = sums(db, &self.condition(), values)?;
+        Ok(LimitUse {
+            scope: self.scope,
+            limit: self.limit,
+            spent,
+            reserved,
+        })
     }
-    Ok(None)
+
+    fn spenders(&self, db: &Connection) -> rusqlite::Result<Vec<JobSpend>> {
+        let of = self.of;
+        let values = params![of.simulated, of.run, of.batch, self.value];
+        spenders(db, &self.condition(), values)
+    }
+
+    fn condition(&self) -> String {
+        let condition = self.condition;
+        format!("simulated = ?1 AND NOT (run = ?2 AND batch = ?3) AND {condition}")
+    }
 }
 
 const SPENT: &str = "coalesce(sum(CASE state WHEN 'billed' THEN billed END), 0)";

@@ -493,3 +493,66 @@ fn only_its_owner_can_read_it() {
         );
     }
 }
+
+#[test]
+fn an_edit_of_an_old_row_is_found_when_the_row_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    Ledger::open(folder.path()).unwrap().fill(40_000);
+    let edit = |sql: &str| {
+        let db = rusqlite::Connection::open(folder.path().join(FILE)).unwrap();
+        assert_eq!(db.execute(sql, []).unwrap(), 1);
+    };
+    edit("UPDATE batches SET requests = 7 WHERE run = 'run-000000' AND batch = 1");
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert!(ledger.of_run("run-003999").unwrap().len() == 10);
+    for found in [ledger.of_run("run-000000"), ledger.entries()] {
+        let edited = matches!(
+            found,
+            Err(Error::Edited {
+                edit: Edit::Row { batch: 1, .. },
+                ..
+            })
+        );
+        assert!(edited, "{found:?}");
+    }
+    // The month that budgets rely on, and rows that are gone, are found at once.
+    edit("UPDATE batches SET requests = 10 WHERE run = 'run-000000' AND batch = 1");
+    edit("UPDATE batches SET requests = 7 WHERE run = 'run-003999' AND batch = 1");
+    assert!(matches!(
+        Ledger::open(folder.path()),
+        Err(Error::Edited { .. })
+    ));
+    edit("UPDATE batches SET requests = 10 WHERE run = 'run-003999' AND batch = 1");
+    Ledger::open(folder.path()).unwrap();
+    edit("DELETE FROM batches WHERE run = 'run-000000' AND batch = 1");
+    let gone = Ledger::open(folder.path()).err();
+    assert!(
+        matches!(
+            gone,
+            Some(Error::Edited {
+                edit: Edit::Count { .. },
+                ..
+            })
+        ),
+        "{gone:?}"
+    );
+}
+
+#[test]
+#[ignore = "measures; run it by name"]
+#[expect(clippy::print_stderr, reason = "it measures")]
+fn opening_a_ledger_of_100_000_rows_is_quick() {
+    let folder = tempfile::tempdir().unwrap();
+    Ledger::open(folder.path()).unwrap().fill(100_000);
+    for _ in 0..3 {
+        let begun = std::time::Instant::now();
+        Ledger::open(folder.path()).unwrap();
+        let opened = begun.elapsed();
+        let all = Ledger::open(folder.path()).unwrap().entries().unwrap();
+        eprintln!(
+            "{opened:?} to open, {:?} with all {}",
+            begun.elapsed(),
+            all.len()
+        );
+    }
+}

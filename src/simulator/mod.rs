@@ -59,9 +59,10 @@ mod store;
 mod tests;
 mod tokens;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use self::state::SimState;
 
@@ -78,6 +79,14 @@ const HEADER: &str = crate::provider::anthropic::SIMULATOR_HEADER;
 
 /// The API version without sampling parameters.
 const NEW_VERSION: &str = "2026-10-21";
+
+/// Removes batches from the folder of a simulator that is not running, and returns the bytes freed.
+///
+/// # Errors
+/// `WouldBlock` when it is running; else what the file system answers.
+pub(crate) fn forget_batches(folder: &Path, ids: &HashSet<&str>) -> io::Result<u64> {
+    store::forget(folder, ids)
+}
 
 fn is_new_version(version: &str) -> bool {
     version == NEW_VERSION

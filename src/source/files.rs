@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::Error;
-use super::spec::{Format, Paths};
+use super::spec::{Format, OnMissing, Paths};
 use super::unsupported::{Unsupported, without_credentials};
 
 /// The name of standard input.
@@ -40,16 +40,34 @@ impl FoundFile {
 
 /// Finds the files in the order in which they are read: lists as written, globs and folders by
 /// name.
-pub(super) fn find(paths: &Paths, base: &Path) -> Result<Vec<FoundFile>, Error> {
+///
+/// # Errors
+/// [`Error::NotFound`] and [`Error::NoFiles`] for a path without a file; where that is allowed,
+/// [`Error::NoFiles`] only if no path has one.
+pub(super) fn find(
+    paths: &Paths,
+    base: &Path,
+    on_missing: OnMissing,
+) -> Result<Vec<FoundFile>, Error> {
     let mut found: Vec<FoundFile> = Vec::new();
     for path in paths.as_slice() {
         if path.is_empty() {
             return Err(Error::NoPath);
         }
-        found.extend(find_one(path, base)?);
+        match find_one(path, base) {
+            Err(Error::NotFound { .. } | Error::NoFiles { .. })
+                if on_missing == OnMissing::Empty => {}
+            files => found.extend(files?),
+        }
     }
-    if found.is_empty() {
-        return Err(Error::NoPath);
+    match paths.as_slice() {
+        [] => return Err(Error::NoPath),
+        paths if found.is_empty() => {
+            return Err(Error::NoFiles {
+                pattern: paths.join("`, `"),
+            });
+        }
+        _ => {}
     }
     reject_repeats(&found)?;
     Ok(found)
@@ -342,7 +360,7 @@ mod tests {
     }
 
     fn names(paths: impl Into<Paths>, base: &Path) -> Vec<String> {
-        let found = find(&paths.into(), base).unwrap();
+        let found = find(&paths.into(), base, OnMissing::Error).unwrap();
         found
             .iter()
             .map(|file| {
@@ -423,7 +441,7 @@ mod tests {
             "t=0/k=__HIVE_DEFAULT_PARTITION__/day=%zz/x.csv",
         ]);
         let keys = |path: &str| {
-            find(&path.into(), folder.path())
+            find(&path.into(), folder.path(), OnMissing::Error)
                 .unwrap()
                 .into_iter()
                 .map(|f| f.partitions)
@@ -452,7 +470,7 @@ mod tests {
         ]);
         let base = folder.path();
         let fails = |paths: Paths| {
-            find(&paths, base)
+            find(&paths, base, OnMissing::Error)
                 .map(|found| format_of(None, &found))
                 .and_then(|r| r)
                 .unwrap_err()
@@ -473,7 +491,19 @@ mod tests {
             Error::MixedFormats { .. }
         ));
         assert!(matches!(fails("d.txt".into()), Error::UnknownFormat { .. }));
-        let found = find(&Paths::Many(vec!["a.csv".into(), "c.csv.gz".into()]), base).unwrap();
+        let allowed = |paths: Paths| find(&paths, base, OnMissing::Empty);
+        for paths in ["no.csv", "no*.csv", "empty"] {
+            let missing = allowed(paths.into());
+            assert!(matches!(missing, Err(Error::NoFiles { .. })), "{paths}");
+            let rest = allowed(Paths::Many(vec![paths.into(), "a.csv".into()]));
+            assert_eq!(rest.unwrap().len(), 1, "{paths}");
+        }
+        let found = find(
+            &Paths::Many(vec!["a.csv".into(), "c.csv.gz".into()]),
+            base,
+            OnMissing::Error,
+        )
+        .unwrap();
         assert_eq!(format_of(None, &found).unwrap(), Some(Format::Csv));
     }
 }

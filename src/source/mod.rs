@@ -62,7 +62,9 @@ use encoding_rs::Encoding;
 pub use bytes::SourceFile;
 pub use error::{Error, LargeItem};
 pub use scan::{MAX_BYTES, MAX_ROWS, Scan, ScanCounts, SourceRows};
-pub use spec::{Compression, EmptyCells, Format, MAX_CELL_BYTES, NullTexts, Paths, SourceSpec};
+pub use spec::{
+    Compression, EmptyCells, Format, MAX_CELL_BYTES, NullTexts, OnMissing, Paths, SourceSpec,
+};
 pub use types::{any_in, type_name};
 pub use unsupported::{Unsupported, without_credentials};
 pub use warning::{SourceWarning, TextReason};
@@ -188,7 +190,7 @@ fn where_failed(source: table::Error) -> Error {
 /// # Errors
 /// [`Error::NotFound`] for a file that does not exist, [`Error::BadGlob`], [`Error::Io`].
 pub fn find_files(path: &str, base: &Path) -> Result<Vec<std::path::PathBuf>, Error> {
-    match files::find(&path.into(), base) {
+    match files::find(&path.into(), base, OnMissing::Error) {
         Ok(found) => Ok(found.into_iter().map(|file| file.path).collect()),
         Err(Error::NoFiles { .. }) => Ok(Vec::new()),
         Err(error) => Err(error),

@@ -93,7 +93,7 @@ struct OpenFiles {
 
 impl OpenFiles {
     fn new(spec: &SourceSpec, base: &Path, stdin: &mut dyn Read) -> Result<OpenFiles, Error> {
-        let mut found = files::find(&spec.path, base)?;
+        let mut found = files::find(&spec.path, base, spec.on_missing)?;
         let format = files::format_of(spec.format, &found)?;
         let inputs = found
             .iter()

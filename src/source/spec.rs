@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct SourceSpec {
     /// A file, a glob, a folder, `-` for standard input, or a list of them.
     pub path: Paths,
+    /// What it means that a path, glob or folder has no file.
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_missing: OnMissing,
     /// The format; by default that of the file names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
@@ -80,6 +83,7 @@ impl Default for SourceSpec {
     fn default() -> Self {
         SourceSpec {
             path: Paths::default(),
+            on_missing: OnMissing::default(),
             format: None,
             delimiter: None,
             quote: None,
@@ -141,6 +145,17 @@ impl From<&str> for Paths {
     fn from(path: &str) -> Self {
         Paths::One(path.to_owned())
     }
+}
+
+/// What it means that a path, glob or folder has no file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMissing {
+    /// An error, since a path that is spelled wrong looks the same.
+    #[default]
+    Error,
+    /// No new rows: the other paths are read, and without any file there is nothing to do.
+    Empty,
 }
 
 /// One text or several.

@@ -316,7 +316,7 @@ fn time_left_is_measured_by_this_machines_clock() {
     let sim = Sim::new("", Duration::from_secs(3_600));
     sim.set_ahead(-28 * 86_400);
     work.rowmill_at(&sim.url(), &["submit", "job.toml"])
-        .expect(5);
+        .expect(0);
     let status = work
         .rowmill_at(&sim.url(), &["status", "job.toml", "--json"])
         .expect(0)
@@ -439,7 +439,7 @@ fn the_binary_says_what_became_of_results() {
         let work = Workdir::new().with_rows(ROWS);
         let sim = Sim::with(faults);
         work.rowmill_at(&sim.url(), &["submit", "job.toml"])
-            .expect(5);
+            .expect(0);
         sim.set_ahead(days * 86_400);
         sim.settle();
         let mut finished = work

@@ -104,6 +104,10 @@ impl Clock for TestClock {
     fn jitter(&self) -> f64 {
         0.0
     }
+
+    fn is_manual(&self) -> bool {
+        true
+    }
 }
 
 /// Keeps what a run reports, as JSON.

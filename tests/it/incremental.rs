@@ -361,7 +361,7 @@ fn takes_answers_in_any_order() {
 fn sends_everything_again_only_when_asked() {
     let bench = after_one_run("", "mode = \"merge\"", &FOUR);
     let again = RunOptions {
-        again: true,
+        no_reuse: true,
         ..RunOptions::default()
     };
     assert!(bench.run_with(&again).unwrap().all_succeeded());

@@ -631,7 +631,8 @@ fn a_shared_ledger_that_is_gone_is_noticed_too() {
     engine.run(&job, &RunOptions::default()).unwrap();
     fs::remove_file(bench.work.path("team.sqlite")).unwrap();
     let again = RunOptions {
-        again: true,
+        new: true,
+        no_reuse: true,
         ..RunOptions::default()
     };
     let refused = engine.run(&job, &again);

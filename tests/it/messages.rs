@@ -259,7 +259,7 @@ fn names_the_command_line(text: &str) -> bool {
     let command = text.match_indices("rowmill ").any(|(at, word)| {
         const COMMANDS: &[&str] = &[
             "init", "check", "preview", "plan", "run", "submit", "collect", "export", "status",
-            "cancel", "retry", "rescue", "models", "prices", "cost", "sim",
+            "cancel", "retry", "rescue", "prune", "models", "prices", "cost", "sim",
         ];
         let next = text[at + word.len()..].split(|c: char| !c.is_ascii_alphabetic());
         let is_code = text[..at].ends_with('`') || text[at + word.len()..].contains(['{', '-']);

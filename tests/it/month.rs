@@ -193,8 +193,10 @@ fn pays_each_request_of_a_month_once() {
                 let owner = Owner::this_process(bench.clock.now());
                 let _held = Lock::of_job(&runs, &owner).expect("the lock");
                 let refused = nights.run(&RunOptions::default());
-                let is_locked =
-                    matches!(&refused, Err(Error::Journal(journal::Error::Locked { .. })));
+                let is_locked = matches!(
+                    &refused,
+                    Err(Error::Journal(journal::Error::JobLocked { .. }))
+                );
                 assert!(is_locked, "{refused:?}");
             }
             _ => {}

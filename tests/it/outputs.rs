@@ -62,7 +62,7 @@ fn filtered(filter: &str) -> RunOptions {
 
 fn again() -> RunOptions {
     RunOptions {
-        again: true,
+        no_reuse: true,
         ..RunOptions::default()
     }
 }
@@ -322,7 +322,7 @@ fn the_screen_says_that_there_is_nothing_to_do_and_needs_no_key_for_that() {
         .rowmill_at(&sim.url(), &["run", "job.toml"])
         .expect(0)
         .says("nothing to do")
-        .says("--again");
+        .says("--no-reuse");
     assert_eq!(
         first.stdout.lines().last(),
         second.stdout.lines().last(),
@@ -336,8 +336,11 @@ fn the_screen_says_that_there_is_nothing_to_do_and_needs_no_key_for_that() {
     assert!(output.status.success());
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
-        (&json["nothing_to_do"], &json["state"]),
-        (&serde_json::json!(true), &serde_json::json!("exported"))
+        (&json["nothing_to_do"]["reason"], &json["state"]),
+        (
+            &serde_json::json!("unchanged"),
+            &serde_json::json!("exported")
+        )
     );
 }
 
@@ -411,7 +414,7 @@ fn an_output_that_another_run_has_replaced_is_written_again_and_nothing_is_sent(
     // A better output gives way to a person's word, also where there is nothing to send.
     bench.work.write("out.trial.parquet", "paid for");
     let twice = RunOptions {
-        again: true,
+        no_reuse: true,
         ..limited(2)
     };
     assert!(why_aside(&run(&bench, &twice)).is_some());
@@ -468,8 +471,8 @@ fn the_screen_says_why_an_output_is_written_again() {
         .says("another run has replaced its output")
         .json();
     assert_eq!(
-        (&json["rows"], &json["nothing_to_do"]),
-        (&serde_json::json!(4), &serde_json::json!(true))
+        (&json["rows"], &json["nothing_to_do"]["reason"]),
+        (&serde_json::json!(4), &serde_json::json!("unchanged"))
     );
     let same = run(&[]).says("nothing to do");
     assert!(!same.stderr.contains("another run"), "{}", same.stderr);

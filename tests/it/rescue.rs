@@ -60,7 +60,7 @@ fn says_what_a_rescue_found() {
     let work = Workdir::new().with_rows(5);
     let simulator = Sim::start();
     let rowmill = |args: &[&str]| work.rowmill_at(&simulator.url(), args);
-    rowmill(&["submit", "job.toml"]).expect(5);
+    rowmill(&["submit", "job.toml"]).expect(0);
     let journal = file_of(&work, "journal.jsonl");
     let run = journal.strip_suffix("/journal.jsonl").unwrap();
     rowmill(&["rescue", run])

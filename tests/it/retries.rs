@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rowmill::batch::SpoolReader;
-use rowmill::engine::{Error, RetryOptions, RunOutcome};
+use rowmill::engine::{NothingReason, RetryOptions, RunOutcome};
 use rowmill::outcome::class::{Class, MoreTokens};
 use rowmill::request::per_row::FragmentTail;
 
@@ -93,14 +93,8 @@ fn cut_off_answers_get_more_tokens_when_a_person_asks() {
     let head = bench.work.read(&head);
     assert!(head.contains("\"max_tokens\":600"), "{head}");
     assert_eq!(twice(&bench), cut);
-    match bench.retry(&truncated(None)) {
-        Err(Error::NothingToRetry(nothing)) => {
-            assert_eq!(nothing.classes, [Class::Truncated]);
-            assert!(nothing.failures.by_class.is_empty());
-            assert_eq!(nothing.run.outcome, RunOutcome::Complete);
-        }
-        other => panic!("{other:?}"),
-    }
+    let nothing = bench.retry(&truncated(None)).unwrap().nothing_to_do;
+    assert_eq!(nothing.unwrap().reason, NothingReason::NoFailures);
     assert_eq!(twice(&bench), cut);
 }
 
@@ -117,9 +111,11 @@ fn the_screen_says_what_is_sent_again_and_what_is_not() {
     let retry = ["retry", "job.toml", "--class", "truncated"];
     let with_more = [&retry[..], &["--max-tokens", "3x"]].concat();
     work.rowmill_at(&sim.url(), &with_more).expect(0);
+    let sent = sim.ledger().batches.len();
     work.rowmill_at(&sim.url(), &retry)
-        .expect(2)
-        .says("nothing was sent again");
+        .expect(0)
+        .says("every row of the run succeeded");
+    assert_eq!(sim.ledger().batches.len(), sent);
 }
 
 #[test]

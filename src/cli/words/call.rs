@@ -1,15 +1,24 @@
 //! Sentences about calls of the engine that cannot be made with the given arguments.
 
+use std::path::Path;
+use std::time::Duration;
+
 use rowmill::engine::{Error, NothingToRetry, SampleConflict};
+use rowmill::journal::Owner;
 use rowmill::{provider, simulator};
 
-use crate::cli::format::{count, plural};
+use crate::cli::format::{count, duration, plural};
 use crate::cli::summary;
 
 /// The error in a sentence; `None` where it says enough by itself.
 pub(crate) fn message(error: &Error) -> Option<String> {
     Some(match error {
         Error::NothingToRetry(nothing) => nothing_to_retry(nothing),
+        Error::StillRunning {
+            locked,
+            owner,
+            waited,
+        } => still_running(locked, owner.as_ref(), *waited),
         Error::NoRow { key: Some(key) } => format!("no row has the key `{key}`"),
         Error::SampleWith { with } => {
             let (option, why) = match with {
@@ -36,10 +45,22 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
             "`rowmill status` lists the runs; name a run's folder or id, or a job file".to_owned()
         }
         Error::JobHasNoRun { .. } => {
-            "start one with `rowmill run`, or name another folder with --state".to_owned()
+            "start one with `rowmill run JOB`, or name another folder with --state".to_owned()
+        }
+        Error::PruneWithoutAge { job: Some(_) } => {
+            "add --older-than, such as `--older-than 90d`, or name runs instead of the job".to_owned()
+        }
+        Error::PruneWithoutAge { job: None } => {
+            "add --older-than, such as `--older-than 90d`, or name the runs".to_owned()
+        }
+        Error::Pruned { .. } => {
+            "`rowmill cost --by run` still shows what it cost; `rowmill status` lists the runs that \
+             exist"
+                .to_owned()
         }
         Error::NotSimulated { .. } => {
-            "resume it without --simulate, or start another with the job file".to_owned()
+            "resume it without --simulate, or start a new run with the job file and --simulate"
+                .to_owned()
         }
         Error::NotFinished { run, abandoned } => {
             let verb = if *abandoned { "collect" } else { "run" };
@@ -73,6 +94,21 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
         Error::SampleWith { .. } => "leave out one of the two".to_owned(),
         _ => return None,
     })
+}
+
+/// That another process has not finished in time.
+fn still_running(locked: &Path, owner: Option<&Owner>, waited: Duration) -> String {
+    format!(
+        "`{}` is still being worked on by {}, after {}",
+        locked.display(),
+        process(owner),
+        duration(waited)
+    )
+}
+
+/// The process that holds a lock.
+pub(crate) fn process(owner: Option<&Owner>) -> String {
+    owner.map_or_else(|| "another process".to_owned(), Owner::to_string)
 }
 
 fn connect_hint(error: &provider::Error) -> &'static str {

@@ -1,5 +1,8 @@
 //! Sentences about the steps of a run: notices, notes, warnings, and what stops a run.
 
+use std::time::Duration;
+
+use jiff::Zoned;
 use rowmill::engine::StoppedAtCheckpoint;
 use rowmill::engine::{Action, JobChange, Kept, LongPrompts, RunStanding, Warning};
 use rowmill::engine::{CacheVerdict, SharedReport};
@@ -43,20 +46,23 @@ pub(crate) fn notice(notice: &Notice<'_>) -> String {
             in_flight,
             ended,
             of,
+            rows_done,
+            rows,
             elapsed,
+            expires,
             next,
             reasons,
         } => {
-            let flight = elapsed.map_or_else(String::new, |elapsed| {
-                format!(", {in_flight} in flight for {}", duration(elapsed))
-            });
+            let flight = flight(*in_flight, *elapsed, *expires);
             let reasons: String = reasons
                 .iter()
                 .map(|reason| format!("; {}", wait_reason(reason)))
                 .collect();
             format!(
-                "waiting: {ended} of {} ended{flight}{reasons}; next check in {}",
+                "waiting: {ended} of {} ended, {} of {} done{flight}{reasons}; next check in {}",
                 plural((*of).into(), "batch", "batches"),
+                count(*rows_done),
+                plural(*rows, "row", "rows"),
                 duration(*next)
             )
         }
@@ -88,10 +94,89 @@ pub(crate) fn notice(notice: &Notice<'_>) -> String {
     }
 }
 
+/// What is in flight, for how long, and until when.
+fn flight(in_flight: u32, elapsed: Option<Duration>, expires: Option<Duration>) -> String {
+    let (Some(elapsed), Some(expires)) = (elapsed, expires) else {
+        return String::new();
+    };
+    let oldest = if in_flight == 1 { "it" } else { "the oldest" };
+    format!(
+        ", {in_flight} in flight for {}, {oldest} expires in {}",
+        duration(elapsed),
+        duration(expires)
+    )
+}
+
+/// What a terminal shows while a run waits, or a call fails again and again: the state, what is
+/// waited for, and when the provider is asked next. `None` for any other notice.
+pub(crate) fn on_terminal(notice: &Notice<'_>, now: &Zoned) -> Option<Vec<String>> {
+    const SAFE: &str =
+        "Ctrl-C is safe: submitted batches keep running, and the same command resumes";
+    match notice {
+        Notice::Waiting {
+            in_flight,
+            ended,
+            of,
+            rows_done,
+            rows,
+            elapsed,
+            expires,
+            next,
+            reasons,
+        } => {
+            let state = format!(
+                "{ended} of {} ended, {} of {} done{}",
+                plural((*of).into(), "batch", "batches"),
+                count(*rows_done),
+                plural(*rows, "row", "rows"),
+                flight(*in_flight, *elapsed, *expires)
+            );
+            let next = format!("next check at {}; {SAFE}", time_after(now, *next));
+            let lines = std::iter::once(state).chain(reasons.iter().map(wait_reason));
+            Some(lines.chain([next]).collect())
+        }
+        Notice::Retrying {
+            error,
+            since,
+            after,
+        } => {
+            let what = match error.status {
+                Some(_) => "the provider has answered with errors",
+                None => "the provider cannot be reached",
+            };
+            let begun = now.checked_sub(*since).unwrap_or_else(|_| now.clone());
+            Some(vec![
+                format!(
+                    "{what} since {} ({}): {error}",
+                    clock_time(&begun, now),
+                    duration(*since)
+                ),
+                format!("next try at {}; {SAFE}", time_after(now, *after)),
+            ])
+        }
+        _ => None,
+    }
+}
+
+/// The time of day after a while, with the date where that is another day.
+fn time_after(now: &Zoned, after: Duration) -> String {
+    now.checked_add(after)
+        .map_or_else(|_| "no time".to_owned(), |at| clock_time(&at, now))
+}
+
+fn clock_time(at: &Zoned, now: &Zoned) -> String {
+    let format = if at.date() == now.date() {
+        "%H:%M:%S"
+    } else {
+        "%Y-%m-%d %H:%M:%S"
+    };
+    at.strftime(format).to_string()
+}
+
 fn held_back(batch: u32, shortage: &Shortage) -> String {
     format!(
-        "batch {batch} is held back by the budget: it may cost {}, and {} of {} is left ({} \
-         spent, {} reserved)",
+        "batch {batch} waits for the budget: it may cost {} in the worst case, and {} of {} is \
+         left ({} spent, {} reserved for batches in flight)",
         usd(shortage.asked),
         usd(shortage.left()),
         usd(shortage.limit),
@@ -144,19 +229,25 @@ fn wait_reason(reason: &WaitReason) -> String {
         WaitReason::Refused {
             batch,
             status,
+            since,
             after,
         } => {
             let why = match status {
-                Some(429) => "the provider's rate limit is reached",
-                Some(529) => "the provider is overloaded",
-                Some(_) => "refused for now",
-                None => "the provider cannot be reached",
+                Some(429) => "the provider's rate limit has been reached",
+                Some(529) => "the provider has been overloaded",
+                Some(_) => "it has been refused",
+                None => "the provider could not be reached",
             };
             format!(
-                "batch {batch} is sent again in {} ({why})",
-                duration(*after)
+                "batch {batch} is sent again in {} ({why} for {})",
+                duration(*after),
+                duration(*since)
             )
         }
+        WaitReason::NotListed { since } => format!(
+            "the provider's list of batches cannot be fetched, for {}",
+            duration(*since)
+        ),
         WaitReason::QueueFull {
             batch,
             queued,
@@ -182,7 +273,9 @@ fn wait_reason(reason: &WaitReason) -> String {
         WaitReason::Checkpoint { batch, .. } => {
             format!("the rest is sent when batch {batch}, the canary, has ended (within 24h)")
         }
-        WaitReason::Budget { batch } => format!("batch {batch} is sent when the budget allows it"),
+        WaitReason::Budget { batch } => {
+            format!("batch {batch} is sent once what is in flight is billed")
+        }
         WaitReason::Results { batch, after } => format!(
             "the results of batch {batch} are fetched again in {}",
             duration(*after)
@@ -252,6 +345,21 @@ pub(crate) fn note(note: &StepNote) -> String {
         } => format!(
             "batch {batch} was not accepted ({error}); trying again in {}",
             duration(*after)
+        ),
+        StepNote::SplitForBudget {
+            batch,
+            requests,
+            of,
+            worst_case,
+            left,
+            ..
+        } => format!(
+            "batch {batch} may cost {} in the worst case, and {} of the budget is left: the first \
+             {} of its {} requests are sent now, the rest once they are billed",
+            usd(*worst_case),
+            usd(*left),
+            count((*requests).into()),
+            count((*of).into())
         ),
         StepNote::SplitUp { batch, error, into } => format!(
             "batch {batch} is too large for the provider ({}); its requests are sent in {}",
@@ -704,6 +812,7 @@ mod tests {
             WaitReason::Refused {
                 batch: 3,
                 status: Some(429),
+                since: Duration::from_secs(60),
                 after: Duration::from_secs(5),
             },
             WaitReason::Uncertain {
@@ -715,15 +824,66 @@ mod tests {
             in_flight: 2,
             ended: 1,
             of: 4,
+            rows_done: 700,
+            rows: 3_000,
+            expires: Some(Duration::from_secs(86_328)),
             elapsed: Some(Duration::from_secs(72)),
             next: Duration::from_millis(500),
             reasons: &reasons,
         });
         assert_eq!(
             text,
-            "waiting: 1 of 4 batches ended, 2 in flight for 1m 12s; batch 3 is sent again in 5s \
-             (the provider's rate limit is reached); batch 1 may or may not have been created: the \
-             next check decides; next check in 0.5s"
+            "waiting: 1 of 4 batches ended, 700 of 3,000 rows done, 2 in flight for 1m 12s, the \
+             oldest expires in 23h 58m; batch 3 is sent again in 5s (the provider's rate limit has \
+             been reached for 1m); batch 1 may or may not have been created: the next check \
+             decides; next check in 0.5s"
+        );
+        let now: Zoned = "2026-11-30T23:58:00[UTC]".parse().unwrap();
+        let shown = on_terminal(
+            &Notice::Waiting {
+                in_flight: 1,
+                ended: 1,
+                of: 2,
+                rows_done: 700,
+                rows: 3_000,
+                expires: Some(Duration::from_secs(86_328)),
+                elapsed: Some(Duration::from_secs(72)),
+                next: Duration::from_secs(60),
+                reasons: &[],
+            },
+            &now,
+        );
+        assert_eq!(
+            shown.unwrap(),
+            [
+                "1 of 2 batches ended, 700 of 3,000 rows done, 1 in flight for 1m 12s, it expires \
+                 in 23h 58m",
+                "next check at 23:59:00; Ctrl-C is safe: submitted batches keep running, and the \
+                 same command resumes"
+            ]
+        );
+        let error = ApiError::new(
+            Call::Retrieve,
+            ApiErrorKind::Connection,
+            "connection refused",
+            Delivery::NotSent,
+        );
+        let shown = on_terminal(
+            &Notice::Retrying {
+                error: &error,
+                since: Duration::from_secs(125),
+                after: Duration::from_secs(180),
+            },
+            &now,
+        );
+        assert_eq!(
+            shown.unwrap(),
+            [
+                "the provider cannot be reached since 23:55:55 (2m 5s): retrieve batch: \
+                 `connection`: connection refused",
+                "next try at 2026-12-01 00:01:00; Ctrl-C is safe: submitted batches keep running, \
+                 and the same command resumes"
+            ]
         );
         let reasons = [
             WaitReason::Uncertain {
@@ -741,12 +901,15 @@ mod tests {
             in_flight: 0,
             ended: 4,
             of: 5,
+            rows_done: 700,
+            rows: 3_000,
+            expires: None,
             elapsed: None,
             next: Duration::from_secs(1),
             reasons: &reasons,
         });
         for words in [
-            "waiting: 4 of 5 batches ended; batch 1 may or may not have been created: looking for \
+            "waiting: 4 of 5 batches ended, 700 of 3,000 rows done; batch 1 may or may not have been created: looking for \
              it for 9s",
             "batch 3 is sent when others end (14 requests in flight",
             "one of the last 4 batches was created",

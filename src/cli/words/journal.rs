@@ -384,9 +384,11 @@ pub(crate) fn repair(error: &Error) -> Option<&'static str> {
             "free space on the disk or repair it, then run the same command again: what was sent \
              is looked up"
         }
-        Error::Io { .. } | Error::NoRun { .. } | Error::Exists { .. } | Error::Locked { .. } => {
-            return None;
-        }
+        Error::Io { .. }
+        | Error::NoRun { .. }
+        | Error::Exists { .. }
+        | Error::Locked { .. }
+        | Error::JobLocked { .. } => return None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Sentences about a run as a whole: resumed, planned again, retried, nothing to do.
 
-use rowmill::engine::{Notice, OutputChange};
+use rowmill::engine::{NotStarted, Notice, OutputChange, RetryCost};
 
 use crate::cli::format::{bytes, duration, plural, usd};
 
@@ -12,6 +12,28 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
             "the job has changed, and nothing of the run was sent yet: it is planned again"
                 .to_owned(),
         ],
+        Notice::PassedOver { run, origin } => vec![format!(
+            "the unfinished run {} was planned for {origin}, and nothing of it was sent that is \
+             billed: it is not resumed",
+            run.display()
+        )],
+        Notice::Abandoned { run, in_flight } => {
+            let left = if *in_flight {
+                "; what it sent is still billed, and stays reserved in the budget until its results \
+                 are known"
+            } else {
+                ""
+            };
+            vec![format!(
+                "the unfinished run {} is abandoned{left}",
+                run.display()
+            )]
+        }
+        Notice::WaitingForLock { locked, owner, .. } => vec![format!(
+            "`{}` is being worked on by {}; waiting until it has finished",
+            locked.display(),
+            super::call::process(*owner)
+        )],
         Notice::FinishedFirst { what, .. } => {
             let what: Vec<String> = what.iter().map(super::engine::job_change).collect();
             vec![format!(
@@ -64,6 +86,13 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
              collect {}` tries again",
             run.display()
         )],
+        Notice::ReservationReleased { run, amount } => vec![format!(
+            "the {} reserved for the abandoned run {} is released: its batches were sent more than \
+             25h ago and have ended; `rowmill collect {1}` fetches what came back, and counts its \
+             cost",
+            usd(*amount),
+            run.display()
+        )],
         Notice::RetriesPlanned {
             rows,
             batches,
@@ -71,16 +100,11 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
         } => {
             let rows = plural(*rows, "row that failed is", "rows that failed are");
             let batches = plural((*batches).into(), "batch", "batches");
-            let cost = cost.as_ref().map(|cost| {
-                format!(
-                    "cost of that: expected {}, worst case {}",
-                    usd(cost.expected),
-                    usd(cost.worst_case)
-                )
-            });
-            std::iter::once(format!("{rows} sent again in {batches}"))
-                .chain(cost)
-                .collect()
+            // A retry that was asked for was announced with its cost.
+            match cost {
+                Some(_) => Vec::new(),
+                None => vec![format!("{rows} sent again in {batches}")],
+            }
         }
         Notice::Rescued {
             old_journal,
@@ -99,6 +123,28 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
     }
 }
 
+/// Why a command did nothing.
+pub(crate) fn not_started(why: &NotStarted) -> String {
+    match why {
+        NotStarted::SourceMissing { paths, output, .. } => {
+            let output = match output {
+                Some(output) => format!("; `{}` stays as it is", output.display()),
+                None => String::new(),
+            };
+            format!(
+                "nothing to do: no file matches `{}`{output}",
+                paths.join("`, `")
+            )
+        }
+        NotStarted::AlreadyRunning { locked, owner } => format!(
+            "skipped: `{}` is being worked on by {}",
+            locked.display(),
+            super::call::process(owner.as_ref())
+        ),
+        other => format!("{other:?}"),
+    }
+}
+
 /// A finished run that has nothing to do has rows that did not succeed.
 pub(crate) fn failed_rows(run: &std::path::Path, failed: u64) -> String {
     format!(
@@ -106,4 +152,19 @@ pub(crate) fn failed_rows(run: &std::path::Path, failed: u64) -> String {
         plural(failed, "row", "rows"),
         run.display()
     )
+}
+
+/// What a retry is and costs, before anything of it is sent.
+pub(crate) fn retry_cost(retry: &RetryCost) -> Vec<String> {
+    let rows = plural(retry.rows, "row that failed is", "rows that failed are");
+    let batches = plural(retry.batches.into(), "batch", "batches");
+    let cost = format!(
+        "cost of that: expected {}, worst case {}",
+        usd(retry.cost.expected),
+        usd(retry.cost.worst_case)
+    );
+    [format!("{rows} to be sent again in {batches}"), cost]
+        .into_iter()
+        .chain(super::budget::left(&retry.budget))
+        .collect()
 }

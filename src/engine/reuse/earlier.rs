@@ -136,7 +136,7 @@ impl EarlierOutput {
 }
 
 /// Opens the file of an output as a table.
-pub(super) fn open(path: &Path, format: Format) -> Result<Source, source::Error> {
+pub(crate) fn open(path: &Path, format: Format) -> Result<Source, source::Error> {
     let format = match format {
         Format::Parquet => source::Format::Parquet,
         Format::Csv => source::Format::Csv,

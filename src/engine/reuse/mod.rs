@@ -45,7 +45,7 @@ use super::fingerprint::hashed_files;
 
 pub(crate) use classes::MadeWith;
 pub use classes::{Incremental, NotReused, RequestChange, RowClass, RowClasses};
-pub(crate) use earlier::MADE_WITH;
+pub(crate) use earlier::{MADE_WITH, open as open_output};
 pub(super) use join::ExistingAnswers;
 pub use kept::KeptCounts;
 pub(super) use kept::write_kept;

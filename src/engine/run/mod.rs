@@ -23,7 +23,7 @@ use crate::job::{Job, JobFile};
 use crate::join::ResultIndex;
 use crate::journal::{
     AbandonReason, Batch, BatchState, Event, HashedFile, Journal, Lock, Owner, Plan, RunDir,
-    RunNote, State,
+    RunNote, State, Step,
 };
 use crate::ledger::OnLimit;
 use crate::output::OutputSpec;
@@ -83,6 +83,8 @@ pub struct Run {
     kept: KeptJob,
     reuse: Option<ReusePlan>,
     pub(super) budget: RunBudget,
+    /// How long the job tries calls again that fail, in seconds, where it says so.
+    patience: Option<u64>,
     head: Arc<[u8]>,
     journal: Journal,
     /// Batches of the workspace that were looked into, each with the batch in doubt that it is not.
@@ -142,6 +144,7 @@ impl Run {
         let options = ExportOptions::of_plan(&plan, &kept, &place);
         clear_away_what_a_crash_left(&dir, &options.path);
         let budget = RunBudget::open(place, &plan, context, kept.job.budget.clone(), now)?;
+        let patience = kept.job.batch.patience_seconds;
         let mut run = Run {
             catalog: Arc::clone(&context.catalog),
             dir,
@@ -151,6 +154,7 @@ impl Run {
             kept,
             reuse,
             budget,
+            patience,
             head,
             journal,
             not_it: HashSet::new(),
@@ -289,6 +293,16 @@ impl Run {
         Duration::from_secs(self.kept.job.batch.settle_seconds)
     }
 
+    /// How long the job tries calls again that fail, where it says so.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.patience.map(Duration::from_secs)
+    }
+
+    /// Takes the patience of the job file as it is now, which is no part of what is sent.
+    pub(crate) fn set_patience(&mut self, seconds: Option<u64>) {
+        self.patience = seconds;
+    }
+
     /// Whether the run can still be the one a job file means.
     ///
     /// # Errors
@@ -403,7 +417,8 @@ impl Run {
 
     /// The next batch to send of those whose attempt `which` takes; none that waits at a
     /// checkpoint, none whose rows an uncertain batch may carry, and none that the budget holds:
-    /// with `on_limit = "stop"` that is every batch once one does not fit.
+    /// with `on_limit = "stop"` that is every batch once one does not fit. Parts of a batch that was
+    /// split come in its place.
     pub(crate) fn next_to_send(
         &self,
         which: impl Fn(u32) -> bool,
@@ -417,7 +432,14 @@ impl Run {
                 && !held.holds(batch.number())
                 && !doubt::holds(self.state(), batch)
         };
-        self.state().to_send().find(can_go).map(Batch::number)
+        let mut batches = self.state().to_send().filter(can_go);
+        let is_planned = |batch: &&Batch| batch.number() <= self.planned_batches();
+        let first = batches.next()?;
+        // Numbers follow the rows, but for parts, which have the last numbers.
+        let parts = batches.filter(|batch| !is_planned(batch));
+        let next = parts.chain([first]);
+        next.min_by_key(|batch| (batch.attempt, batch.spooled.first_row, batch.number()))
+            .map(Batch::number)
     }
 
     /// Rows of a planned batch whose batch waits to be sent, by their first and last `row_index`.
@@ -570,6 +592,30 @@ impl Run {
     pub(crate) fn progress(&self) -> (u32, u32) {
         let progress = self.state().progress();
         (progress.in_flight, progress.ended)
+    }
+
+    /// Rows that are done, and rows that are sent: a row is done while no batch that is to be sent,
+    /// or has not ended, carries it. `counted` gives the requests of a batch in flight that are
+    /// done.
+    pub(crate) fn rows_done(&self, counted: impl Fn(u32) -> u64) -> (u64, u64) {
+        let (mut open, mut rows) = (0, 0);
+        for number in 1..=self.state().batch_count() {
+            let batch = self.batch(number);
+            let requests = u64::from(batch.spooled.requests);
+            let is_sent = !matches!(
+                batch.state,
+                BatchState::Split { .. } | BatchState::Withdrawn
+            );
+            if is_sent && batch.attempt == 1 {
+                rows += requests;
+            }
+            open += match batch.state.next() {
+                Some(Step::Watch) => requests.saturating_sub(counted(number)),
+                Some(Step::Submit | Step::Settle) => requests,
+                Some(Step::Collect) | None => 0,
+            };
+        }
+        (rows.saturating_sub(open), rows)
     }
 
     pub(crate) fn is_collected(&self) -> bool {

@@ -276,7 +276,8 @@ impl State {
         Ok(())
     }
 
-    /// The requests of a refused batch go in new ones.
+    /// The requests of a batch that is not sent go in new ones: the provider refused it as too large,
+    /// or the budget has room for a part of it.
     fn split(&mut self, number: u32, into: &[SpooledBatch]) -> Result<(), String> {
         let next = self.batches.len() + 1;
         let is_numbered = (next..)
@@ -288,9 +289,7 @@ impl State {
                 into.len()
             ));
         }
-        let batch = self.standing(number, "split", |state| {
-            matches!(state, BatchState::Refused { .. })
-        })?;
+        let batch = self.standing(number, "split", BatchState::is_sendable)?;
         let requests: u64 = into.iter().map(|part| u64::from(part.requests)).sum();
         if requests != u64::from(batch.spooled.requests) {
             return Err(format!(

@@ -61,7 +61,7 @@ pub enum BatchState {
         /// Why.
         reason: LossReason,
     },
-    /// It was too large, and its requests go in other batches.
+    /// It was too large for the provider, or for the budget, and its requests go in other batches.
     Split {
         /// The numbers of those.
         into: Vec<u32>,

@@ -141,10 +141,8 @@ impl Anthropic {
             .or_else(|| said.request_id.as_ref().map(|id| self.http.clean(id)));
         // The API itself says that it turned the request away. Anything else of 5xx may have
         // happened after it was carried out.
-        let is_overloaded = status == 529
-            && said.is_enveloped
-            && said.kind.as_deref() == Some("overloaded_error")
-            && request_id.is_some();
+        let is_overloaded =
+            status == 529 && said.is_enveloped && said.kind.as_deref() == Some("overloaded_error");
         let delivery = match status {
             307 | 308 => Delivery::Refused,
             400..=499 if !matches!(status, 408 | 409 | 499) => Delivery::Refused,

@@ -601,7 +601,7 @@ async fn reads_errors_of_every_shape() {
         (bare(529, &[("request-id", "req_1")], OVERLOADED), "create batch: the provider answered \
             529 `overloaded_error`: Overloaded (request id req_1)", Delivery::Refused),
         (bare(529, &[], OVERLOADED), "create batch: the provider answered 529 `overloaded_error`: \
-            Overloaded", Delivery::Unknown),
+            Overloaded", Delivery::Refused),
         (bare(529, &[("request-id", "req_1")], &OVERLOADED[..60]), torn.as_str(), Delivery::Unknown),
         (bare(500, &[("request-id", "req_1")], OVERLOADED), "create batch: the provider answered \
             500 `overloaded_error`: Overloaded (request id req_1)", Delivery::Unknown),

@@ -30,6 +30,11 @@ pub trait Clock: Send + Sync {
     }
     /// A random number from 0 to 1.
     fn jitter(&self) -> f64;
+    /// Whether time passes by sleeps alone, as in a test that moves the clock. The simulator of
+    /// this process then follows it, and waits for no real time.
+    fn is_manual(&self) -> bool {
+        false
+    }
 }
 
 /// The machine's clock and a random generator seeded by the system.

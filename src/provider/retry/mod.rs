@@ -21,22 +21,22 @@
 //! | no connection, lost connection, silence, 408, 409, 429, 499, 5xx, 529, `x-should-retry: true` | all | `Again` for the call's patience, then `Fail` |
 //! | anything else: 400, 404, 413, 422 … | all | `Fail` |
 //!
-//! A create that the API refuses with 529 in its own error envelope, with a request id, is
-//! [`Delivery::Refused`] and tried again like any other call: the API has read the request and says
-//! that it did not act on it. The same status without that envelope may come from something in
-//! between that gave up waiting, and stays `Unknown`. So do 500, 503 and 504 with an envelope: the
-//! API documents them as faults on its side or as its own time-out, and a fault can strike after
-//! the batch was created.
+//! A create that the API refuses with 529 in its own error envelope is [`Delivery::Refused`] and
+//! tried again like any other call: the API has read the request and says that it did not act on
+//! it. The same status without that envelope may come from something in between that gave up
+//! waiting, and stays `Unknown`. So do 500, 503 and 504 with an envelope: the API documents them as
+//! faults on its side or as its own time-out, and a fault can strike after the batch was created.
 //!
-//! Patience, counted from the first try: create 15 minutes without a connection, an hour against
-//! 529, 24 hours against 429 (the queue of the workspace empties as its batches end, and none lives
-//! longer); message, count tokens and models two minutes, since the caller waits; all others one
-//! hour.
+//! [`Patience`], counted from the first try: create 15 minutes without a connection, an hour
+//! against 529, 24 hours against 429 (the queue of the workspace empties as its batches end, and
+//! none lives longer); message, count tokens and models two minutes, since the caller waits; all
+//! others one hour. A user's own patience replaces all of these. The last try is made when it ends.
 //!
-//! How long to wait: `min(0.5 · 2ⁿ, 60)` seconds less up to a quarter, n tries having failed before
-//! (five minutes instead of 60 seconds for a create against 429, because each try sends the whole
-//! body); longer where the server asks for it (`retry-after`), at most ten minutes. What the server
-//! asks never shortens the wait: a tiny `retry-after` would send a body of 250 MB ten times a
+//! How long to wait: exactly as long as the server asks for (`retry-after`), if that is a second or
+//! more; a wait that would end after the patience does not begin, and the call fails. Otherwise
+//! `min(0.5 · 2ⁿ, 60)` seconds less up to a quarter, n tries having failed before (five minutes
+//! instead of 60 seconds for a create against 429, because each try sends the whole body). Less
+//! than a second is no time to wait: a tiny `retry-after` would send a body of 250 MB ten times a
 //! second.
 //!
 //! **Source**: statuses and codes from the vendor's error reference, base delay and jitter from its
@@ -57,8 +57,8 @@ pub use too_large::most_requests;
 
 /// How long a batch that must exist may be "not found".
 pub const WAIT_404: Duration = Duration::from_secs(60 * 60);
-/// Longest wait that a server is granted at once.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
+/// The shortest wait that a server can ask for.
+const LEAST_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often a harmless call is made whose answer cannot be read.
 pub const UNREADABLE_TRIES: u32 = 4;
 
@@ -140,42 +140,81 @@ pub enum Verdict {
 /// ```
 #[must_use]
 pub fn judge(call: Call, error: &ApiError, attempt: u32, since: Duration, jitter: f64) -> Verdict {
-    if call == Call::Create && error.delivery == Delivery::Unknown {
-        return Verdict::Doubt;
+    Patience::default().judge(call, error, attempt, since, jitter)
+}
+
+/// How long faults that may pass are tried again: as the table above says for each call, or for as
+/// long as the user says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Patience(Option<Duration>);
+
+impl Patience {
+    /// The same patience for every call, counted from its first try; zero makes each call once.
+    #[must_use]
+    pub const fn of(longest: Duration) -> Patience {
+        Patience(Some(longest))
     }
-    if is_spend(error) {
-        return Verdict::StopSpend;
-    }
-    if error
-        .code
-        .as_deref()
-        .is_some_and(|code| WORKSPACE_CODES.contains(&code))
-    {
-        return Verdict::StopAccount;
-    }
-    if is_account(error) {
-        return Verdict::StopCredentials;
-    }
-    match (error.status, call) {
-        (Some(413), Call::Create) => return Verdict::Split,
-        (Some(400 | 422), Call::Create) if most_requests(error).is_some() => return Verdict::Split,
-        (Some(404), Call::Retrieve | Call::Results | Call::Cancel) => {
-            return if since < WAIT_404 {
-                Verdict::Wait404 {
-                    after: delay(call, error, attempt, jitter),
-                }
-            } else {
-                Verdict::Fail
-            };
+
+    /// Decides about a failed call as [`judge`](judge()) does, with this patience.
+    #[must_use]
+    pub fn judge(
+        self,
+        call: Call,
+        error: &ApiError,
+        attempt: u32,
+        since: Duration,
+        jitter: f64,
+    ) -> Verdict {
+        if call == Call::Create && error.delivery == Delivery::Unknown {
+            return Verdict::Doubt;
         }
-        _ => {}
+        if is_spend(error) {
+            return Verdict::StopSpend;
+        }
+        if error
+            .code
+            .as_deref()
+            .is_some_and(|code| WORKSPACE_CODES.contains(&code))
+        {
+            return Verdict::StopAccount;
+        }
+        if is_account(error) {
+            return Verdict::StopCredentials;
+        }
+        let wait_within = |longest| wait(call, error, attempt, jitter, since, longest);
+        match (error.status, call) {
+            (Some(413), Call::Create) => return Verdict::Split,
+            (Some(400 | 422), Call::Create) if most_requests(error).is_some() => {
+                return Verdict::Split;
+            }
+            (Some(404), Call::Retrieve | Call::Results | Call::Cancel) => {
+                return wait_within(self.not_found())
+                    .map_or(Verdict::Fail, |after| Verdict::Wait404 { after });
+            }
+            _ => {}
+        }
+        if !passes(call, error, attempt) {
+            return Verdict::Fail;
+        }
+        wait_within(self.longest(call, error))
+            .map_or(Verdict::Fail, |after| Verdict::Again { after })
     }
-    if passes(call, error, attempt) && since < patience(call, error) {
-        return Verdict::Again {
-            after: delay(call, error, attempt, jitter),
-        };
+
+    /// How long a batch that must exist may be "not found".
+    #[must_use]
+    pub fn not_found(self) -> Duration {
+        self.0.unwrap_or(WAIT_404)
     }
-    Verdict::Fail
+
+    /// The user's own patience, or the one given.
+    #[must_use]
+    pub fn or(self, default: Duration) -> Duration {
+        self.0.unwrap_or(default)
+    }
+
+    fn longest(self, call: Call, error: &ApiError) -> Duration {
+        self.or(default_patience(call, error))
+    }
 }
 
 fn is_spend(error: &ApiError) -> bool {
@@ -220,7 +259,7 @@ fn passes(call: Call, error: &ApiError, attempt: u32) -> bool {
     }
 }
 
-fn patience(call: Call, error: &ApiError) -> Duration {
+fn default_patience(call: Call, error: &ApiError) -> Duration {
     match call {
         Call::Create if error.status == Some(429) => 24 * HOUR,
         Call::Create if error.status == Some(529) => HOUR,
@@ -236,24 +275,41 @@ fn patience(call: Call, error: &ApiError) -> Duration {
     }
 }
 
-fn delay(call: Call, error: &ApiError, attempt: u32, jitter: f64) -> Duration {
+/// How long to wait before the next try; `None` where the patience ends first.
+fn wait(
+    call: Call,
+    error: &ApiError,
+    attempt: u32,
+    jitter: f64,
+    since: Duration,
+    longest: Duration,
+) -> Option<Duration> {
+    let left = longest.saturating_sub(since);
+    if left.is_zero() {
+        return None;
+    }
+    match asked(error) {
+        Some(asked) => (asked <= left).then_some(asked),
+        None => Some(own_delay(call, error, attempt, jitter).min(left)),
+    }
+}
+
+fn own_delay(call: Call, error: &ApiError, attempt: u32, jitter: f64) -> Duration {
     let longest: f64 = if call == Call::Create && error.status == Some(429) {
         300.0
     } else {
         60.0
     };
     let seconds = longest.min(0.5 * 2_f64.powi(attempt.min(20).cast_signed()));
-    let own = Duration::from_secs_f64(seconds * (1.0 - 0.25 * jitter.clamp(0.0, 1.0)));
-    own.max(asked(error))
+    Duration::from_secs_f64(seconds * (1.0 - 0.25 * jitter.clamp(0.0, 1.0)))
 }
 
-/// How long the provider asks to wait, as far as it is granted.
+/// How long the provider asks to wait; `None` where it does not, or for less than a second.
 #[must_use]
-pub fn asked(error: &ApiError) -> Duration {
+pub fn asked(error: &ApiError) -> Option<Duration> {
     error
         .retry_after
-        .unwrap_or(Duration::ZERO)
-        .min(MAX_RETRY_AFTER)
+        .filter(|asked| *asked >= LEAST_RETRY_AFTER)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Clock, Verdict, judge};
+use super::{Clock, Patience, Verdict};
 use crate::provider::{ApiError, Call};
 
 /// A try that failed and is made again.
@@ -22,13 +22,18 @@ pub struct FailedTry<'a> {
 /// once more each time.
 ///
 /// # Errors
-/// The last error; [`judge`] says what it means.
-pub async fn with_retry<T, F, R>(call: Call, clock: &dyn Clock, make: F) -> Result<T, ApiError>
+/// The last error; [`Patience::judge`] says what it means.
+pub async fn with_retry<T, F, R>(
+    call: Call,
+    clock: &dyn Clock,
+    patience: Patience,
+    make: F,
+) -> Result<T, ApiError>
 where
     F: FnMut() -> R,
     R: Future<Output = Result<T, ApiError>>,
 {
-    with_retry_reporting(call, clock, None, |_| {}, make).await
+    with_retry_reporting(call, clock, patience, None, |_| {}, make).await
 }
 
 /// As [`with_retry`]; `on_failure` receives each failed try before the wait, and no wait begins
@@ -39,6 +44,7 @@ where
 pub async fn with_retry_reporting<T, F, R>(
     call: Call,
     clock: &dyn Clock,
+    patience: Patience,
     longest: Option<Duration>,
     on_failure: impl Fn(FailedTry<'_>),
     mut make: F,
@@ -58,7 +64,7 @@ where
             .duration_since(begun)
             .try_into()
             .unwrap_or(Duration::ZERO);
-        match judge(call, &error, attempt, since, clock.jitter()) {
+        match patience.judge(call, &error, attempt, since, clock.jitter()) {
             Verdict::Again { after } | Verdict::Wait404 { after } => {
                 if longest.is_some_and(|longest| since.saturating_add(after) > longest) {
                     return Err(error);
@@ -86,11 +92,10 @@ where
 fn announce(error: &ApiError, attempt: u32, after: Duration) {
     let seconds = after.as_secs_f32();
     match error.retry_after {
-        Some(asked) if asked > after => {
+        Some(asked) if asked == after => {
             tracing::warn!(
                 attempt,
-                "{error}; the provider asks for {} s, trying again in {seconds} s",
-                asked.as_secs()
+                "{error}; trying again in {seconds} s, as the provider asks"
             );
         }
         _ => tracing::info!(attempt, "{error}; trying again in {seconds:.1} s"),

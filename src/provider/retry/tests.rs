@@ -236,7 +236,7 @@ fn waits_longer_each_time_and_as_long_as_the_server_asks() {
         (7.0, 7.0),
         (0.0, 0.5),
         (599.0, 599.0),
-        (86_400.0, 600.0),
+        (86_400.0, 86_400.0),
         (0.000_001, 0.5),
         (0.3, 0.5),
     ] {
@@ -249,11 +249,61 @@ fn waits_longer_each_time_and_as_long_as_the_server_asks() {
             "{asked}"
         );
     }
-    let endless = ApiError {
-        retry_after: Some(Duration::MAX),
+    // Neither longer nor shorter than asked, however often it failed before.
+    let asking = |asked| ApiError {
+        retry_after: Some(asked),
         ..answered(429)
     };
-    assert!((after(Call::Create, &endless, 0, 0.0) - 600.0).abs() < 1e-9);
+    let two = asking(Duration::from_secs(2));
+    assert!((after(Call::Create, &two, 30, 0.5) - 2.0).abs() < 1e-9);
+    // What asks for more than there is patience for is not waited for at all.
+    for endless in [Duration::MAX, 24 * HOUR + Duration::from_secs(1)] {
+        let verdict = judge(Call::Create, &asking(endless), 0, NOW, 0.0);
+        assert_eq!(verdict, Verdict::Fail);
+    }
+    let an_hour = judge(
+        Call::Retrieve,
+        &asking(HOUR),
+        1,
+        Duration::from_secs(1),
+        0.0,
+    );
+    assert_eq!(an_hour, Verdict::Fail);
+}
+
+#[test]
+fn a_users_patience_holds_for_every_call_and_its_last_try_is_made_when_it_ends() {
+    let patience = Patience::of(Duration::from_secs(10));
+    let refused = ApiError {
+        delivery: Delivery::Refused,
+        ..answered(529)
+    };
+    for call in Call::ALL {
+        for error in [&refused, &answered(429)] {
+            let judged = |since| patience.judge(call, error, 7, Duration::from_secs(since), 0.0);
+            let after = Duration::from_secs(3);
+            assert_eq!(judged(7), Verdict::Again { after }, "{call:?}");
+            assert_eq!(judged(10), Verdict::Fail, "{call:?}");
+        }
+    }
+    let missing = patience.judge(
+        Call::Retrieve,
+        &answered(404),
+        0,
+        Duration::from_secs(10),
+        0.0,
+    );
+    assert_eq!(missing, Verdict::Fail);
+    // None at all: one try each. What is uncertain stays so.
+    let none = Patience::of(Duration::ZERO);
+    assert_eq!(
+        none.judge(Call::List, &answered(503), 0, NOW, 0.0),
+        Verdict::Fail
+    );
+    assert_eq!(
+        none.judge(Call::Create, &answered(503), 0, NOW, 0.0),
+        Verdict::Doubt
+    );
 }
 
 #[test]
@@ -336,7 +386,7 @@ impl Clock for Fast {
 async fn drives_a_call_until_it_succeeds_or_patience_ends() {
     let clock = Fast(Mutex::new(Timestamp::UNIX_EPOCH));
     let mut left = 3;
-    let answer = with_retry(Call::Retrieve, &clock, || {
+    let answer = with_retry(Call::Retrieve, &clock, Patience::default(), || {
         left -= 1;
         let answer = if left == 0 {
             Ok("seen")
@@ -349,9 +399,11 @@ async fn drives_a_call_until_it_succeeds_or_patience_ends() {
     assert_eq!(clock.now().as_millisecond(), 1500);
 
     let clock = Fast(Mutex::new(Timestamp::UNIX_EPOCH));
-    let error = with_retry(Call::Retrieve, &clock, async || Err::<(), _>(answered(404)))
-        .await
-        .unwrap_err();
+    let error = with_retry(Call::Retrieve, &clock, Patience::default(), async || {
+        Err::<(), _>(answered(404))
+    })
+    .await
+    .unwrap_err();
     assert_eq!(error.status, Some(404));
     assert!(
         (3600..3720).contains(&clock.now().as_second()),
@@ -364,7 +416,7 @@ async fn drives_a_call_until_it_succeeds_or_patience_ends() {
 async fn makes_a_create_in_doubt_once() {
     let clock = Fast(Mutex::new(Timestamp::UNIX_EPOCH));
     let mut made = 0;
-    let answer = with_retry(Call::Create, &clock, || {
+    let answer = with_retry(Call::Create, &clock, Patience::default(), || {
         made += 1;
         async { Err::<(), _>(answered(500)) }
     });

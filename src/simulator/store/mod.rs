@@ -21,7 +21,7 @@
 mod incoming;
 mod record;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -371,6 +371,34 @@ pub(super) fn records(folder: &Path) -> io::Result<Vec<BatchRecord>> {
         records.push(serde_json::from_slice(&text)?);
     }
     Ok(records)
+}
+
+/// Removes batches from a folder, and returns the bytes freed. The newest batch stays, since the
+/// numbers of batches, and so their ids, are counted from it.
+///
+/// # Errors
+/// `WouldBlock` when a server holds the folder; else what the file system answers.
+pub(super) fn forget(folder: &Path, ids: &HashSet<&str>) -> io::Result<u64> {
+    if ids.is_empty() || !folder.join("batches").is_dir() {
+        return Ok(0);
+    }
+    let lock = File::options().write(true).open(folder.join("lock"))?;
+    lock.try_lock().map_err(io::Error::from)?;
+    let mut records = records(folder)?;
+    records.sort_by_key(|record| record.ordinal);
+    records.pop();
+    let mut freed = 0;
+    for record in records.iter().filter(|r| ids.contains(r.id.as_str())) {
+        let batch = folder.join("batches").join(&record.id);
+        freed += crate::durable::size_of_dir(&batch)?;
+        // Deleted where the next start throws everything away: a batch is there as a whole or not
+        // at all.
+        let leaving = folder.join("incoming").join(&record.id);
+        fs::create_dir_all(folder.join("incoming"))?;
+        fs::rename(&batch, &leaving)?;
+        fs::remove_dir_all(&leaving)?;
+    }
+    Ok(freed)
 }
 
 /// The accepted custom_ids of a batch, in the order they were sent.
