@@ -131,7 +131,7 @@ impl Engine {
         simulated: bool,
         mut report: PlanReport,
     ) -> Result<PlanReport, Error> {
-        let (state, budget) = (self.state.path(), &file.job.budget);
+        let (ledger, budget) = (&self.ledger_file_of(file), &file.job.budget);
         let now = self.clock.now();
         let spending = Spending {
             cost: report.estimate.total,

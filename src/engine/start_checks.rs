@@ -178,6 +178,12 @@ impl Engine {
         self.check_output(&claim, take_over)
     }
 
+    /// The file of the ledger that the runs of a job use.
+    pub(super) fn ledger_file_of(&self, file: &JobFile) -> PathBuf {
+        let (state, job) = (self.state.path().to_path_buf(), &file.job.head.name);
+        RunPlace::new(state, job, absolute(&file.path), &file.job.budget).ledger
+    }
+
     /// Checks whether an opened run may write its output.
     ///
     /// # Errors
