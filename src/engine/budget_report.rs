@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cost::Money;
 use crate::estimate::Bounds;
 use crate::ledger::{
-    BudgetLimits, BudgetSpec, Ledger, LimitScope, LimitUse, LimitedBatch, OnLimit, PATIENCE,
+    BudgetLimits, BudgetSpec, Ledger, LimitScope, LimitUse, LimitedBatch, OnLimit,
 };
 
 use super::budget_split::rounds;

@@ -23,7 +23,6 @@ use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
 use super::report::{NothingReason, PlanResult, RunReport};
 use super::reuse::ReuseRules;
-use super::run_place::RunPlace;
 use super::setup::Engine;
 use super::start::{NewPlan, Started};
 use super::view::{self, RunView};
@@ -139,9 +138,7 @@ impl Engine {
             on_limit: budget.on_limit,
             typed: max_cost,
         };
-        let name = &file.job.head.name;
-        let place = RunPlace::new(state.to_path_buf(), name, file.path.clone(), budget);
-        let ledger = (place.ledger.as_path(), self.ledger_patience);
+        let ledger = (ledger.as_path(), self.ledger_patience);
         let uses = uses_before_a_run(ledger, budget, max_cost, simulated, now)?;
         report.budget = spending.check(uses);
         Ok(report)
