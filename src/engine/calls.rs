@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::cost::Money;
 use crate::job::JobFile;
-use crate::journal::{self, RunNote};
+use crate::journal::{self, AbandonReason, RunNote};
 
 use super::budget_report::{Spending, uses_before_a_run};
 use super::compile::CompiledJob;
@@ -19,6 +19,7 @@ use super::notice::Notice;
 use super::options::{
     CollectOptions, PlanOptions, ReexportOptions, RetryOptions, RunOptions, Target,
 };
+use super::output_change::OutputChange;
 use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
 use super::report::{NothingReason, PlanResult, RunReport};
@@ -104,9 +105,11 @@ impl Engine {
     ) -> Result<PlanReport, Error> {
         let observer = &self.step_observer();
         let state = self.state.path();
+        let runs = self.state.of_job_named(&file.job.head.name);
         let rules = ReuseRules {
             file,
             compiled,
+            runs: &runs,
             in_process: options.simulate,
             simulated: self.is_simulated(options.simulate, connection),
             narrowed: options.rows.narrows(),
@@ -194,8 +197,7 @@ impl Engine {
         let deadline = left.map(|left| self.after(left));
         let started = match started {
             Started::FinishFirst(opened) => {
-                let earlier = self.finish_first(*opened, until, options, deadline)?;
-                if earlier.outcome != RunOutcome::Complete {
+                if let Some(earlier) = self.finish_first(*opened, until, options, deadline)? {
                     return Ok(earlier.in_the_way());
                 }
                 start(deadline.map(|end| between(self.clock.now(), end)))?.0
@@ -224,22 +226,35 @@ impl Engine {
         self.finish(&mut run, &connection, until, deadline)
     }
 
-    /// Finishes a run of the job as it was, as far as a call goes that may wait, or may not.
+    /// Ends a run of the job as it was: what it sent is fetched and exported, so that its answers
+    /// can be reused, and nothing more of it is sent. `Some` where batches of it are still open.
     fn finish_first(
         &self,
         (mut run, connection): (Run, Connection),
         until: Until,
         options: &RunOptions,
         deadline: Option<Timestamp>,
-    ) -> Result<RunReport, Error> {
+    ) -> Result<Option<RunReport>, Error> {
         if options.ignore_canary {
             run.ignore_canary();
         }
         let until = match until {
             Until::Sent => Until::PolledOnce,
-            until => until,
+            _ => Until::Fetched,
         };
-        self.finish(&mut run, &connection, until, deadline)
+        let report = self.finish(&mut run, &connection, until, deadline)?;
+        if run.in_flight_or_ended() || report.outcome == RunOutcome::Interrupted {
+            return Ok(Some(report));
+        }
+        let exported = match &report.summary {
+            Some(summary) => summary.path.is_some(),
+            None => self.export_opened(&mut run)?.output_path().is_some(),
+        };
+        if !exported || run.state().unsent().next().is_some() {
+            run.abandon(self.clock.now(), AbandonReason::JobChanged)?;
+            run.write_manifest(self.clock.now())?;
+        }
+        Ok(None)
     }
 
     /// Fetches the results of what has ended, and writes the output once all of them are there.
@@ -416,7 +431,8 @@ impl Engine {
             run: &finished.folder,
             failed: finished.failed,
         });
-        if until == Until::Sent || (change.is_none() && !replace) {
+        let is_another = change == Some(OutputChange::Replaced);
+        if (until == Until::Sent && !is_another) || (change.is_none() && !replace) {
             let view = self.status(&finished.folder)?.0;
             return Ok(RunReport::of_finished(finished, view.manifest, change));
         }

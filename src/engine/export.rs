@@ -26,7 +26,7 @@ use super::notice::{Notice, Observer};
 use super::previous_output::{self};
 use super::retry::{Lengths, RetryPolicy};
 use super::reuse::{ExistingAnswers, KeptCounts, KeptRows, write_kept};
-use super::{Error, Run};
+use super::{Error, Run, reuse};
 
 /// Why a row was not sent whose batch the budget held back.
 const HELD: &str = "budget: its batch did not fit into the budget";
@@ -136,6 +136,7 @@ pub(super) fn export(
     }
     if is_held_back(&summary, spec.min_success) {
         summary.path = None;
+        reuse::keep_held_back(run, writer)?;
         run.record(
             now,
             Event::HeldBack {
@@ -153,6 +154,9 @@ pub(super) fn export(
     );
     let (place, set_aside) = previous_output::place(run, &summary, &path, &spec);
     let written = writer.finish_as(&place)?;
+    if run.plan().narrowed || set_aside.is_some() {
+        reuse::keep_answers(run, &written.path)?;
+    }
     (summary.path, summary.set_aside) = (Some(written.path.clone()), set_aside);
     run.record(
         now,

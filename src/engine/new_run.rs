@@ -68,12 +68,11 @@ impl NewRun<'_> {
             return Err(Error::NotUploaded { files });
         }
         count(&planner, &mut outline)?;
-        let classes = outline.incremental.as_ref().map(|found| &found.classes);
-        let reuse = match (planner.reuse, classes) {
-            (Some(reuse), Some(classes)) => {
-                reuse::keep(reuse, &outline.uses, classes, planning.dir())?
-            }
-            _ => None,
+        let found = outline.incremental.as_ref();
+        let classes = found.map(|found| found.classes.clone()).unwrap_or_default();
+        let reuse = match planner.reuse {
+            Some(reuse) => reuse::keep(reuse, &outline.uses, &classes, planning.dir())?,
+            None => None,
         };
         let head = self.compiled.requests.head();
         let mut plan = self.describe(&outline, batches, limits, provider, head);

@@ -28,6 +28,7 @@ use super::finished::{self, Finished};
 use super::new_run::NewRun;
 use super::notice::Notice;
 use super::options::{RunOptions, Target};
+use super::output_change::OutputChange;
 use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
 use super::reuse::ReuseRules;
@@ -63,14 +64,12 @@ pub(super) struct NewPlan<'a> {
     pub(super) options: &'a RunOptions,
 }
 
-/// Whether an unfinished run of a job that has changed is finished as it was planned: everything of
-/// it is sent, so that this costs nothing more; or only rows have changed, and the output is
-/// continued, so that all of its answers stay.
-fn finishes_first(run: &Run, file: &JobFile, what: &[JobChange]) -> bool {
+/// Whether an unfinished run of a job that has changed is ended, so that the changed job can be
+/// planned: only rows have changed, or everything of it was sent. Nothing more of it is sent, and
+/// its answers are reused.
+fn finishes_first(run: &Run, what: &[JobChange]) -> bool {
     let state = run.state();
-    let continues = file.job.output.mode != OutputMode::Overwrite;
-    !state.is_canceled()
-        && (state.unsent().next().is_none() || (continues && what == [JobChange::Source]))
+    !state.is_canceled() && (state.unsent().next().is_none() || what == [JobChange::Source])
 }
 
 impl Engine {
@@ -143,7 +142,7 @@ impl Engine {
                 drop((run, connection));
                 self.start_new(file, &options)
             }
-            Err(Error::Changed { what, .. }) if finishes_first(&run, file, &what) => {
+            Err(Error::Changed { what, .. }) if finishes_first(&run, &what) => {
                 self.observer.notice(Notice::FinishedFirst {
                     run: folder,
                     what: &what,
@@ -168,8 +167,13 @@ impl Engine {
         let mut alike = finished;
         // A merge sends failed rows again, whether or not anything else has changed.
         let sends_failed = file.job.output.mode == OutputMode::Merge;
+        // An output that is continued has rows of later runs too: only the last of them can say that
+        // there is nothing to do.
+        let continues = file.job.output.mode != OutputMode::Overwrite;
         alike.retain(|finished| {
-            finished.has_files_of(&compiled) && !(sends_failed && finished.failed > 0)
+            finished.has_files_of(&compiled)
+                && !(sends_failed && finished.failed > 0)
+                && !(continues && finished.lost_output() == Some(OutputChange::Replaced))
         });
         if let Some(same) = alike
             .iter()
@@ -276,9 +280,11 @@ impl Engine {
         connection: Option<&Connection>,
     ) -> Result<PlanReport, Error> {
         let observer = &self.step_observer();
+        let runs = self.state.of_job_named(&file.job.head.name);
         let rules = ReuseRules {
             file,
             compiled,
+            runs: &runs,
             in_process: new.origin == Plan::IN_PROCESS,
             simulated: Some(new.simulated),
             narrowed: new.options.rows.narrows(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::job::JobFile;
-use crate::journal::{self, AbandonReason, Journal, Plan, RunDir};
+use crate::journal::{self, AbandonReason, BatchState, Journal, Plan, RunDir};
 
 use super::notice::Notice;
 use super::options::RunOptions;
@@ -50,6 +50,15 @@ impl Engine {
         for run in journal::unfinished(self.state.path(), job, options.simulate)? {
             let now = self.clock.now();
             let (mut run, _) = Run::open(&run?.path, now, &self.budget_context(None))?;
+            let is_paid = run
+                .state()
+                .batches()
+                .iter()
+                .any(|batch| matches!(batch.state, BatchState::Collected { .. }));
+            if is_paid && !options.no_reuse {
+                // Its answers are kept for the new run.
+                self.export_opened(&mut run)?;
+            }
             run.abandon(now, AbandonReason::Requested)?;
             run.write_manifest(now)?;
             self.observer.notice(Notice::Abandoned {

@@ -498,3 +498,152 @@ fn finishes_the_run_of_last_night_before_it_plans_tonight() {
     assert_eq!(bench.sent(), [4, 2]);
     assert_eq!(bench.output().column("id"), ["b", "c", "e", "a", "d"]);
 }
+
+#[test]
+fn an_older_source_that_comes_back_is_merged_and_loses_no_row() {
+    for mode in ["merge", "append"] {
+        let bench = after_one_run("", &format!("mode = \"{mode}\""), &FOUR[..2]);
+        let first = std::fs::read(bench.work.path("rows.csv")).unwrap();
+        let time = std::fs::metadata(bench.work.path("rows.csv"))
+            .unwrap()
+            .modified()
+            .unwrap();
+        bench.work.write("rows.csv", rows(&FOUR[1..3]));
+        assert!(bench.run().unwrap().all_succeeded());
+        // The first table again, with the very time it had.
+        std::fs::write(bench.work.path("rows.csv"), first).unwrap();
+        let file = std::fs::File::options()
+            .append(true)
+            .open(bench.work.path("rows.csv"));
+        file.unwrap().set_modified(time).unwrap();
+        assert!(bench.run().unwrap().all_succeeded());
+        let mut ids = bench.output().column("id");
+        ids.sort();
+        assert_eq!(ids, ["a", "b", "c"], "{mode}");
+        assert_eq!(bench.sent(), [2, 1], "{mode}");
+    }
+}
+
+#[test]
+fn a_row_that_changes_back_has_the_answer_to_what_it_says() {
+    for mode in ["overwrite", "merge"] {
+        let bench = after_one_run("", &format!("mode = \"{mode}\""), &[("a", "alpha", "1")]);
+        let hash = bench.output().column("_rm_request_hash");
+        for body in ["beta", "alpha"] {
+            bench.work.write("rows.csv", rows(&[("a", body, "1")]));
+            bench.submit().unwrap();
+            bench
+                .collect(Some(std::time::Duration::from_secs(60)))
+                .unwrap();
+            assert_eq!(bench.output().column("body"), [body], "{mode}");
+        }
+        assert_eq!(bench.output().column("_rm_request_hash"), hash, "{mode}");
+    }
+}
+
+#[test]
+fn a_later_export_of_an_earlier_run_takes_no_row_away() {
+    let bench = after_one_run("", "mode = \"append\"", &FOUR[..2]);
+    let first = bench.newest_run();
+    bench.work.write("rows.csv", rows(&FOUR));
+    assert!(bench.run().unwrap().all_succeeded());
+    let options = rowmill::engine::ReexportOptions::default();
+    let report = bench.engine().export(&first, &options).unwrap();
+    assert!(report.summary.unwrap().set_aside.is_some());
+    assert_eq!(bench.output().rows(), 4);
+}
+
+#[test]
+fn answers_that_are_in_no_output_are_paid_once() {
+    // All rows but one fail the threshold: the output is held back, and the source changes.
+    let work = work("", "mode = \"merge\"\nmin_success = 1.0");
+    work.write("rows.csv", rows(&FOUR));
+    let faults = "[[rows]]\noutcome = \"refused\"\nshare = 1.0";
+    let bench = Bench::with(work, faults, std::time::Duration::ZERO);
+    assert!(bench.run().unwrap().output_path().is_none());
+    let bench = bench.with_other_simulator("", std::time::Duration::ZERO);
+    bench.work.write(
+        "rows.csv",
+        rows(&[&FOUR[..], &[("e", "five", "2")]].concat()),
+    );
+    assert!(bench.run().unwrap().all_succeeded());
+    assert_eq!(bench.output().rows(), 5);
+}
+
+#[test]
+fn two_trials_are_both_reused_by_the_full_run() {
+    let work = work("", "");
+    work.write("rows.csv", rows(&FOUR));
+    let bench = Bench::new(work);
+    for filter in ["id < 'c'", "id = 'd'"] {
+        let trial = RunOptions {
+            rows: RowSelection {
+                limit: None,
+                filter: Some(filter.to_owned()),
+            },
+            ..RunOptions::default()
+        };
+        bench.run_with(&trial).unwrap();
+    }
+    assert!(bench.run().unwrap().all_succeeded());
+    assert_eq!(bench.sent(), [2, 1, 1]);
+}
+
+#[test]
+fn a_run_that_the_budget_holds_does_not_stand_in_the_way_of_a_changed_source() {
+    for (mode, on_limit) in [
+        ("merge", "stop"),
+        ("merge", "partial"),
+        ("overwrite", "partial"),
+    ] {
+        let work = work("", &format!("mode = \"{mode}\""));
+        let budget = |usd: &str| {
+            let job = job("", &format!("mode = \"{mode}\""), "out.parquet");
+            format!(
+                "{job}\n[budget]\nrun_usd = {usd}\non_limit = \"{on_limit}\"\n[batch]\nmax_requests = 2\n"
+            )
+        };
+        work.write("job.toml", budget("0.0002"));
+        work.write("rows.csv", rows(&FOUR));
+        let bench = Bench::new(work);
+        let first = bench.run();
+        assert!(
+            first
+                .as_ref()
+                .map_or(true, |report| !report.all_succeeded()),
+            "{mode} {on_limit}: {first:?}"
+        );
+        let sent: u64 = bench.sent().iter().sum();
+        bench.work.write("job.toml", budget("1.00"));
+        bench.work.write(
+            "rows.csv",
+            rows(&[&FOUR[..], &[("e", "five", "2")]].concat()),
+        );
+        assert!(bench.run().unwrap().all_succeeded(), "{mode} {on_limit}");
+        assert_eq!(bench.output().rows(), 5);
+        assert_eq!(
+            bench.sent().iter().sum::<u64>(),
+            5,
+            "{mode} {on_limit} after {sent}"
+        );
+    }
+}
+
+#[test]
+fn an_output_without_answers_is_no_source_of_them() {
+    let bench = after_one_run("", "", &FOUR);
+    let table = bench.output().batch;
+    let keep: Vec<usize> = (0..table.num_columns())
+        .filter(|at| table.schema().field(*at).name() != "_rm_text")
+        .collect();
+    let less = table.project(&keep).unwrap();
+    let file = std::fs::File::create(bench.work.path("out.parquet")).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, less.schema(), None).unwrap();
+    writer.write(&less).unwrap();
+    writer.close().unwrap();
+    bench.work.write(
+        "rows.csv",
+        rows(&[&FOUR[..], &[("e", "five", "2")]].concat()),
+    );
+    assert_eq!(plan(&bench).requests, 5);
+}

@@ -37,7 +37,7 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
         Notice::FinishedFirst { what, .. } => {
             let what: Vec<String> = what.iter().map(super::engine::job_change).collect();
             vec![format!(
-                "{}; the unfinished run is finished first, as it was planned, so that its answers \
+                "{}; the unfinished run is ended first: what it sent is fetched, and its answers \
                  are reused",
                 what.join(", ")
             )]

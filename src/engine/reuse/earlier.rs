@@ -59,10 +59,17 @@ impl EarlierOutput {
             made_with,
             prefix: prefix.to_owned(),
         };
-        for name in ["custom_id", "request_hash", "status"] {
-            output.check_column(name)?;
+        // An answer that is taken over has all of them.
+        for column in &output::COLUMNS {
+            output.check_column(column.name)?;
         }
         Ok(output)
+    }
+
+    /// Whether another file is at its place now.
+    pub(super) fn has_changed(&self) -> bool {
+        let now = open(&self.path, self.format).ok();
+        now.is_none_or(|now| now.files() != self.source.files())
     }
 
     /// Checks that it has a column of the run's.

@@ -22,6 +22,7 @@ mod earlier;
 mod index;
 mod join;
 mod kept;
+mod own_answers;
 mod plan;
 
 use std::fmt;
@@ -49,6 +50,7 @@ pub(crate) use earlier::{MADE_WITH, open as open_output};
 pub(super) use join::ExistingAnswers;
 pub use kept::KeptCounts;
 pub(super) use kept::write_kept;
+pub(super) use own_answers::{keep_answers, keep_held_back};
 pub(super) use plan::{FileUses, KeptRows, ReusePlan, hash_of, keep};
 
 /// Marks a row of the request index whose request was not answered.
@@ -126,6 +128,8 @@ pub(crate) struct ReuseRules<'a> {
     pub(super) file: &'a JobFile,
     /// Its rooms.
     pub(super) compiled: &'a CompiledJob,
+    /// The folder of its runs.
+    pub(super) runs: &'a Path,
     /// Whether the run is on the simulator of this process.
     pub(super) in_process: bool,
     /// Whether its answers come from a simulator, in this process or beside it; `None` where that is
@@ -291,6 +295,13 @@ impl ReuseRules<'_> {
             match self.open_file(&trial, self.file.job.output.format()?) {
                 Ok(trial) => reuse.files.push(trial),
                 Err(why) => reuse.not_reused.push((trial, why)),
+            }
+        }
+        for path in own_answers::of_runs(self.runs) {
+            let format = Format::of(&path).filter(|_| !self.in_process);
+            // Answers of a run that the job's output has are found there already.
+            if let Some(Ok(file)) = format.map(|format| self.open_file(&path, format)) {
+                reuse.files.push(file);
             }
         }
         for (path, format) in self.named()? {
@@ -535,7 +546,12 @@ impl Reuse {
     /// What a plan tells of it.
     pub(super) fn report(&self, classes: RowClasses) -> Incremental {
         let base = self.files.first().filter(|_| self.has_base);
-        let others = self.files.iter().skip(usize::from(self.has_base));
+        let is_other = |file: &&EarlierOutput| !own_answers::is_of_a_run(&file.path);
+        let others = self
+            .files
+            .iter()
+            .skip(usize::from(self.has_base))
+            .filter(is_other);
         let changes = base
             .and_then(|base| base.made_with.as_ref())
             .map(|earlier| self.made_with.changes_since(earlier));

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::classes::RowClasses;
+use super::classes::{NotReused, RowClasses};
+use super::earlier::EarlierOutput;
 use super::{AnswerPlace, Reuse};
 use crate::durable::{self, Pending};
 use crate::engine::Error;
@@ -153,6 +154,7 @@ pub(crate) fn keep(
         let uses = uses.of(number);
         let copy = folder.join(format!("{:05}.{}", number + 1, file.format.word()));
         let (bytes, hash) = copy_hashed(&file.path, &copy)?;
+        check_unchanged(file)?;
         files.push(Some(CopiedFile {
             from: file.path.clone(),
             file: run.relative(&copy),
@@ -183,12 +185,29 @@ pub(crate) fn keep(
     }))
 }
 
+/// Checks that what was compared with the rows is still there, so that it is what was copied.
+fn check_unchanged(file: &EarlierOutput) -> Result<(), Error> {
+    if !file.has_changed() {
+        return Ok(());
+    }
+    Err(Error::Reuse {
+        path: file.path.clone(),
+        why: NotReused::Unreadable {
+            reason: "it was written while the job was planned; run the command again".to_owned(),
+        },
+    })
+}
+
 fn base_of(reuse: &Reuse, files: &[Option<CopiedFile>]) -> Result<BaseOutput, Error> {
     let path =
         std::path::absolute(&reuse.files[0].path).unwrap_or_else(|_| reuse.files[0].path.clone());
     let (bytes, hash) = match files.first() {
         Some(Some(copy)) => (copy.bytes, copy.hash.clone()),
-        _ => hash_of(&path)?,
+        _ => {
+            let found = hash_of(&path)?;
+            check_unchanged(&reuse.files[0])?;
+            found
+        }
     };
     Ok(BaseOutput { path, bytes, hash })
 }
@@ -212,7 +231,7 @@ pub(crate) fn hash_of(path: &Path) -> Result<(u64, String), Error> {
 }
 
 /// Copies a file, and gives its size and blake3.
-fn copy_hashed(from: &Path, to: &Path) -> Result<(u64, String), Error> {
+pub(super) fn copy_hashed(from: &Path, to: &Path) -> Result<(u64, String), Error> {
     let mut copy = Pending::create(to).map_err(cannot("create", to))?;
     let copied = each_block(from, |block| {
         copy.write_all(block).map_err(cannot("write", to))
