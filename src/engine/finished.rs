@@ -90,6 +90,13 @@ impl Finished {
         (writer.run != self.plan.run).then_some(OutputChange::Replaced)
     }
 
+    /// Whether a later run has written the output since. Where outputs are continued, that one may
+    /// have rows which this run does not know, so this output never takes its place again.
+    #[must_use]
+    pub(super) fn is_continued(&self) -> bool {
+        self.lost_output() == Some(OutputChange::Replaced)
+    }
+
     /// Whether a new run would be made from the same templates and other files, and the same
     /// columns.
     #[must_use]

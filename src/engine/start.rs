@@ -28,7 +28,6 @@ use super::finished::{self, Finished};
 use super::new_run::NewRun;
 use super::notice::Notice;
 use super::options::{RunOptions, Target};
-use super::output_change::OutputChange;
 use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
 use super::reuse::ReuseRules;
@@ -167,13 +166,11 @@ impl Engine {
         let mut alike = finished;
         // A merge sends failed rows again, whether or not anything else has changed.
         let sends_failed = file.job.output.mode == OutputMode::Merge;
-        // An output that is continued has rows of later runs too: only the last of them can say that
-        // there is nothing to do.
-        let continues = file.job.output.mode != OutputMode::Overwrite;
+        let continues = file.job.output.mode != OutputMode::Overwrite && !options.rows.narrows();
         alike.retain(|finished| {
             finished.has_files_of(&compiled)
                 && !(sends_failed && finished.failed > 0)
-                && !(continues && finished.lost_output() == Some(OutputChange::Replaced))
+                && !(continues && finished.is_continued())
         });
         if let Some(same) = alike
             .iter()

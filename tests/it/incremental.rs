@@ -151,6 +151,39 @@ fn sends_only_new_and_changed_rows_and_takes_over_the_others() {
 }
 
 #[test]
+fn continues_the_output_with_a_source_that_is_again_what_it_was() {
+    for mode in ["merge", "append"] {
+        for has_same_date in [true, false] {
+            let bench = after_one_run("", &format!("mode = \"{mode}\""), &FOUR[..2]);
+            let path = bench.work.path("rows.csv");
+            let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+            let date = |after: u64| {
+                let file = std::fs::File::options().append(true).open(&path).unwrap();
+                let after = std::time::Duration::from_secs(after);
+                file.set_modified(written + after).unwrap();
+            };
+            let second = [("a", "one", "2"), ("e", "five", "2")];
+            bench.work.write("rows.csv", rows(&second));
+            date(1);
+            bench.run().unwrap();
+            bench.work.write("rows.csv", rows(&FOUR[..2]));
+            date(if has_same_date { 0 } else { 2 });
+            let third = bench.run().unwrap();
+            assert_eq!(third.summary.expect("an output").set_aside, None, "{mode}");
+            assert_eq!(
+                by_key(&bench.output(), "seen"),
+                pairs(&[("a", "1"), ("b", "1"), ("e", "2")]),
+                "{mode}, {has_same_date}"
+            );
+            assert_eq!(bench.sent(), [2, 1], "{mode}, {has_same_date}");
+            // What stands there is the source's as it is: there is nothing to do.
+            let fourth = bench.run().unwrap();
+            assert_eq!(fourth.run, third.run, "{mode}, {has_same_date}");
+        }
+    }
+}
+
+#[test]
 fn drops_rows_that_are_gone_where_the_job_says_so() {
     let output = "mode = \"merge\"\nremoved_rows = \"drop\"";
     let bench = after_one_run("", output, &FOUR);

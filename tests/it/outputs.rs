@@ -297,13 +297,17 @@ fn an_unchanged_job_has_nothing_to_do() {
     assert_eq!(second.manifest.state, Stage::Exported);
     assert!(bench.submit().unwrap().nothing_to_do.is_some());
     assert_eq!(bench.sent().len(), 1);
-    // Another kind of run is another run, and so is one of other rows.
+    // Another kind of run is another run, and so is one of other rows, which has an output of its
+    // own and reuses the answers.
     assert!(run(&bench, &simulated()).nothing_to_do.is_none());
-    run(&bench, &limited(1));
-    assert_eq!(bench.sent().len(), 2);
-    assert!(run(&bench, &RunOptions::default()).nothing_to_do.is_some());
+    let trial = run(&bench, &limited(1));
+    assert_ne!(trial.run, first.run);
+    assert_eq!(rows(&bench, "out.trial.parquet"), 1);
+    assert_eq!(bench.sent(), [4]);
+    let third = run(&bench, &RunOptions::default());
+    assert_eq!(third.run, first.run);
     run(&bench, &again());
-    assert_eq!(bench.sent().len(), 3);
+    assert_eq!(bench.sent(), [4, 4]);
     // As soon as something has changed, there is something to do.
     bench
         .work
@@ -311,7 +315,7 @@ fn an_unchanged_job_has_nothing_to_do() {
     run(&bench, &RunOptions::default());
     bench.work.write("rows.csv", "id,body\nT-1,another text\n");
     run(&bench, &RunOptions::default());
-    assert_eq!(bench.sent().len(), 5);
+    assert_eq!(bench.sent(), [4, 4, 4, 1]);
 }
 
 #[test]
@@ -362,12 +366,13 @@ fn a_source_that_was_written_again_with_the_same_rows_is_unchanged() {
     let files = work.files();
     let plans = files.iter().filter(|file| file.ends_with("plan.json"));
     assert_eq!(plans.count(), 1, "no plan is left behind");
-    // A column that no prompt uses goes to the output.
+    // A column that no prompt uses goes to the output: that is another run, which sends nothing.
     work.write("rows.csv", "id,body,other\nT-1,a,1\n");
     run(&bench, &RunOptions::default());
     work.write("rows.csv", "id,body,other\nT-1,a,2\n");
     run(&bench, &RunOptions::default());
-    assert_eq!(bench.sent().len(), 3);
+    assert_eq!(bench.output().column("other"), ["2"]);
+    assert_eq!(bench.sent(), [4, 1]);
 }
 
 #[test]
@@ -527,7 +532,7 @@ fn the_screen_says_that_rows_failed_and_that_a_better_output_stays() {
     );
     work.rowmill_at(&good.url(), &["run", "job.toml"]).expect(0);
     let failed = work
-        .rowmill_at(&bad.url(), &["run", "job.toml"])
+        .rowmill_at(&bad.url(), &["run", "job.toml", "--no-reuse"])
         .expect(3)
         .says("stays as it is: 4 rows succeeded in it, and 0 in this run")
         .says("--replace");
@@ -659,7 +664,7 @@ fn a_failed_run_never_takes_the_place_of_a_better_output() {
         run(&bench, &RunOptions::default());
         let bench = bench.with_other_simulator(ALL_FAIL, Duration::ZERO);
         let paid = fs::read(bench.work.path(name)).unwrap();
-        let failed = run_partly(&bench, &RunOptions::default());
+        let failed = run_partly(&bench, &again());
         let fewer = WorseOutput::Fewer { ours: 0, theirs: 4 };
         assert_eq!(why_aside(&failed), Some(fewer));
         let output = failed.output_path().unwrap().to_str().unwrap();
@@ -684,7 +689,7 @@ fn a_canceled_run_never_takes_the_place_of_a_better_output() {
     let bench = Bench::new(Workdir::new().with_rows(12));
     run(&bench, &RunOptions::default());
     let bench = bench.with_other_simulator("", HOUR);
-    bench.submit().unwrap();
+    bench.submit_with(&again()).unwrap();
     bench.cancel(false).unwrap();
     let collected = bench.collect(Some(HOUR)).unwrap();
     assert!(!collected.all_succeeded());
@@ -704,7 +709,7 @@ fn a_night_with_a_few_failures_replaces_the_output_of_other_rows() {
     run(&bench, &RunOptions::default());
     // The same rows once more: fewer of them succeeded.
     let bench = bench.with_other_simulator(&one_fails, Duration::ZERO);
-    let failed = run_partly(&bench, &RunOptions::default());
+    let failed = run_partly(&bench, &again());
     assert!(
         matches!(
             why_aside(&failed),
@@ -717,7 +722,7 @@ fn a_night_with_a_few_failures_replaces_the_output_of_other_rows() {
     bench
         .work
         .write("job.toml", format!("{JOB}min_success = 0.1\n"));
-    run_partly(&bench, &RunOptions::default());
+    run_partly(&bench, &again());
     let statuses = bench.output().column("_rm_status");
     assert!(statuses.iter().any(|status| status == "errored"));
     bench.work.write("job.toml", JOB);

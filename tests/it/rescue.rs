@@ -116,7 +116,9 @@ fn altered_files_are_refused_by_name_and_nothing_is_sent() {
 fn results_of_another_run_are_refused() {
     let work = Workdir::new().with_rows(5);
     let simulator = Sim::start();
-    for run in ["kept/one", "kept/two"] {
+    // The second run asks something else of the same rows, so that it has results of its own.
+    for (run, question) in [("kept/one", "Say what"), ("kept/two", "Tell what")] {
+        work.write("job.toml", JOB.replace("Say what", question));
         work.rowmill_at(&simulator.url(), &["plan", "job.toml", "--out", run])
             .expect(0);
         work.rowmill_at(&simulator.url(), &["run", run]).expect(0);

@@ -39,7 +39,7 @@ fn the_key_is_in_no_file_and_no_word() {
          \"authentication_error\"\n",
     );
     let refused = work
-        .rowmill_at(&wrong.url(), &["run", "job.toml", "-vv"])
+        .rowmill_at(&wrong.url(), &["run", "job.toml", "--no-reuse", "-vv"])
         .expect(12);
     assert!(!refused.stderr.contains(KEY), "{}", refused.stderr);
 }
