@@ -438,7 +438,7 @@ fn a_batch_that_does_not_fit_holds_back_those_behind_it_too() {
     // While the first is in flight, there is room for the third and not for the second.
     let bench = bench();
     let ended = bench.submit_with(&limit(worst[0] + worst[2]));
-    let ended = bench.expect(ended, Unfinished);
+    let ended = bench.expect(ended, OverBudget);
     let held = ended.notices.iter().find(|n| n["notice"] == "held_back");
     assert_eq!(held.expect("a notice")["batch"], 2);
     assert_eq!(
