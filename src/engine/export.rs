@@ -98,15 +98,13 @@ pub(super) fn export(
             answer: answer.as_ref(),
             wanted,
         };
-        let rows = planned.export(
-            &schema,
-            &retries,
-            &mut existing,
-            &mut writer,
-            &mut summary,
-            &mut observer,
-            listener,
-        )?;
+        let mut out = Destination {
+            existing: &mut existing,
+            writer: &mut writer,
+            summary: &mut summary,
+            observer: &mut observer,
+        };
+        let rows = planned.export(&schema, &retries, &mut out, listener)?;
         if rows > 0 {
             retriable.push((planned.number, rows));
         }
@@ -191,18 +189,30 @@ struct Retries<'p> {
     lengths: Lengths,
 }
 
+/// Where joined rows go, and what is counted on the way; and where rows without a request of their
+/// own have their answers from.
+struct Destination<'d, 'a> {
+    existing: &'d mut ExistingAnswers<'a>,
+    writer: &'d mut OutputWriter,
+    summary: &'d mut ExportSummary,
+    observer: &'d mut RunObserver,
+}
+
 impl BatchJoin<'_> {
     /// Writes its rows, and returns how many of them are to be sent again first.
     fn export(
         &self,
         schema: &OutputSchema,
         retries: &Retries<'_>,
-        existing: &mut ExistingAnswers<'_>,
-        writer: &mut OutputWriter,
-        summary: &mut ExportSummary,
-        observer: &mut RunObserver,
+        out: &mut Destination<'_, '_>,
         listener: &dyn Observer,
     ) -> Result<u64, Error> {
+        let Destination {
+            existing,
+            writer,
+            summary,
+            observer,
+        } = out;
         let file_hash = &self.run.spooled(self.number).file_hash;
         verify(&self.run.spool_path(self.number), file_hash)?;
         let held = self.run.unsent_rows(self.number);

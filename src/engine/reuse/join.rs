@@ -127,7 +127,7 @@ impl<'a> ExistingAnswers<'a> {
         };
         let attempt = Attempt {
             attempt: kept.attempt,
-            batch_id: kept.batch_id.into(),
+            batch_id: kept.batch_id,
             outcome: Outcome {
                 usage: None,
                 ..kept.outcome
