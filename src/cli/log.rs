@@ -1,7 +1,7 @@
 //! Lines on stderr: text for people, or one JSON object a line for log collectors.
 //!
 //! ```text
-//! 2026-11-30T14:03:11Z warning: batch 2 is held back by the budget: …          no terminal
+//! 2026-11-30T14:03:11Z warning: batch 2 waits for the budget: …                no terminal
 //! {"time":"2026-11-30T14:03:11.042Z","level":"warn","run":"20261130-…","batch":2,"message":"…",…}
 //! ```
 //!

@@ -1,8 +1,8 @@
 //! Cancel a run, or abandon it; and what the ledger reserves for abandoned runs.
 //!
 //! ```text
-//!   cancel              unsent batches are withdrawn ─▶ the provider is asked to cancel the others
-//!   cancel --abandon    withdrawn ─▶ abandoned in the journal ─▶ asked once, where the provider can be reached
+//!   canceled     unsent batches are withdrawn ─▶ the provider is asked to cancel the others
+//!   abandoned    withdrawn ─▶ abandoned in the journal ─▶ asked once, if reachable
 //!
 //!   reserved for a batch of an abandoned run, until
 //!     ├─ its results are saved: billed

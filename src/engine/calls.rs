@@ -8,13 +8,14 @@ use jiff::Timestamp;
 
 use crate::cost::Money;
 use crate::job::JobFile;
-use crate::journal::{self, AbandonReason, RunNote};
+use crate::journal::{self, AbandonReason, RunDir, RunNote};
 
 use super::budget_report::{Spending, uses_before_a_run};
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
 use super::context::{RunOutcome, Until, between};
 use super::finished::Finished;
+use super::kept_job::absolute;
 use super::notice::Notice;
 use super::options::{
     CollectOptions, PlanOptions, ReexportOptions, RetryOptions, RunOptions, Target,
@@ -374,7 +375,7 @@ impl Engine {
                     .filter(|run| !run.finished)
                     .or(runs.first());
                 newest
-                    .map(|run| run.path.clone())
+                    .map(|run| self.current(&file, run))
                     .ok_or_else(|| Error::JobHasNoRun {
                         job: name.clone(),
                         state: self.state.path().to_path_buf(),
@@ -382,6 +383,22 @@ impl Engine {
             }
             None => Err(self.no_run(target)),
         }
+    }
+
+    /// The run that a job's newest run stands for: the one that wrote the job's output last, where
+    /// an older run was exported again because the job is again what it was then.
+    fn current(&self, file: &JobFile, newest: &journal::RunSummary) -> PathBuf {
+        let is_of_the_job =
+            |folder: &Path| RunDir::open(folder).is_ok_and(|(_, plan, _)| !plan.narrowed);
+        if !newest.finished || newest.in_process == Some(true) || !is_of_the_job(&newest.path) {
+            return newest.path.clone();
+        }
+        let runs = self.state.of_job_named(&file.job.head.name);
+        let output = absolute(&file.resolve(&file.job.output.path));
+        let writer = journal::writer_of(&runs, &output).map(|writer| runs.join(writer.run));
+        writer
+            .filter(|folder| journal::is_run(folder))
+            .unwrap_or_else(|| newest.path.clone())
     }
 
     /// That a target is no run; one that was removed is known by its id.

@@ -280,7 +280,7 @@ impl Pruning<'_> {
         };
         let (_lock, job_is_locked) = match lock {
             Ok(lock) => (lock, None),
-            Err(journal::Error::Locked { owner, .. }) => {
+            Err(journal::Error::JobLocked { owner, .. }) => {
                 let owner = owner.map(|owner| owner.to_string());
                 (None, Some(KeptBecause::JobLocked { owner }))
             }

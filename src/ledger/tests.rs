@@ -539,6 +539,39 @@ fn an_edit_of_an_old_row_is_found_when_the_row_is_read() {
 }
 
 #[test]
+fn entries_are_in_the_order_they_were_reserved_also_within_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let times = [
+        "2026-11-25T08:00:01Z",
+        "2026-11-25T08:00:01.1Z",
+        "2026-11-25T08:00:01.15Z",
+        "2026-11-25T08:00:02Z",
+    ];
+    for (number, time) in (1..=4).zip(times) {
+        let none = limits(None, None, None);
+        assert!(reserve(&ledger, &batch("a-1", number, "1"), &none, time).is_none());
+    }
+    // The numbers of the batches would give the order, too, were the times not compared first.
+    assert!(
+        reserve(
+            &ledger,
+            &batch("a-1", 9, "1"),
+            &limits(None, None, None),
+            times[0]
+        )
+        .is_none()
+    );
+    let batches: Vec<u32> = ledger
+        .entries()
+        .unwrap()
+        .iter()
+        .map(|entry| entry.batch)
+        .collect();
+    assert_eq!(batches, [1, 9, 2, 3, 4]);
+}
+
+#[test]
 #[ignore = "measures; run it by name"]
 #[expect(clippy::print_stderr, reason = "it measures")]
 fn opening_a_ledger_of_100_000_rows_is_quick() {

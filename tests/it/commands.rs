@@ -183,9 +183,11 @@ fn status_tells_where_every_run_stands() {
 #[test]
 fn a_job_that_changed_is_not_mixed_with_its_unfinished_run() {
     let work = Workdir::new().with_rows(5);
+    let job = format!("{JOB}[batch]\nmax_requests = 3\nmax_queued_requests = 3\n");
+    work.write("job.toml", &job);
     work.rowmill(&["submit", "job.toml", "--simulate"])
-        .expect(0);
-    work.write("job.toml", JOB.replace("Say what", "Tell what"));
+        .expect(5);
+    work.write("job.toml", job.replace("Say what", "Tell what"));
     let refused = work
         .rowmill(&["run", "job.toml", "--simulate"])
         .expect(2)
@@ -198,6 +200,29 @@ fn a_job_that_changed_is_not_mixed_with_its_unfinished_run() {
     work.rowmill(&["cancel", "job.toml", "--abandon"]).expect(0);
     work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
     assert_eq!(work.parquet("out.parquet").rows(), 5);
+}
+
+#[test]
+fn a_run_that_was_sent_before_its_job_changed_is_finished_before_the_changed_job_is_sent() {
+    let work = Workdir::new().with_rows(5);
+    work.rowmill(&["submit", "job.toml", "--simulate"])
+        .expect(0);
+    work.write("job.toml", JOB.replace("Say what", "Tell what"));
+    let finished = work
+        .rowmill(&["run", "job.toml", "--simulate"])
+        .expect(0)
+        .says("has changed since run `.rowmill/test/")
+        .says("the job file `job.toml`")
+        .says("finished first")
+        .says("5 to send of 5 read");
+    let accepted = "batch 1 accepted as ";
+    let (_, id) = finished.stderr.split_once(accepted).expect("a batch");
+    let id = id.lines().next().unwrap();
+    assert_eq!(
+        work.parquet("out.parquet").column("_rm_batch_id"),
+        [id; 5],
+        "every answer is to the changed job"
+    );
 }
 
 #[test]

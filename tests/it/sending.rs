@@ -416,29 +416,29 @@ fn worst(bench: &Bench) -> Vec<Money> {
     let pieces = plan["estimate"]["pieces"].as_array().expect("batches");
     pieces
         .iter()
-        .map(|piece| piece["high"].as_str().unwrap().parse().unwrap())
+        .map(|piece| piece["worst_case"].as_str().unwrap().parse().unwrap())
         .collect()
 }
 
 #[test]
 fn a_batch_that_does_not_fit_holds_back_those_behind_it_too() {
-    // Three batches, the last of them smaller than the second.
-    let bench = Bench::with(
-        work(20, "[batch]\nmax_requests = 7\nmax_queued_requests = 7\n"),
-        "",
-        Duration::ZERO,
-    );
-    bench.expect(bench.submit(), Unfinished);
-    bench.expect(bench.collect(None), Unfinished);
-    let spent: Money = bench.entries().iter().map(|entry| entry.spent()).sum();
-    let worst = worst(&bench);
-    assert!(spent > Money::ZERO && worst[2] < worst[1], "{worst:?}");
+    // Three batches, the last of them smaller than the others.
+    let bench = || {
+        let job = work(20, "[batch]\nmax_requests = 7\n");
+        Bench::with(job, "", HOUR)
+    };
+    let trial = bench();
+    trial.expect(trial.submit(), Unfinished);
+    let worst = worst(&trial);
+    assert!(worst[2] < worst[0] && worst[2] < worst[1], "{worst:?}");
     let limit = |limit: Money| RunOptions {
         max_cost: Some(limit),
         ..RunOptions::default()
     };
-    let short = spent + worst[1] - Money::from_picodollars(1);
-    let ended = bench.expect(bench.run_with(&limit(short)), OverBudget);
+    // While the first is in flight, there is room for the third and not for the second.
+    let bench = bench();
+    let ended = bench.submit_with(&limit(worst[0] + worst[2]));
+    let ended = bench.expect(ended, OverBudget);
     let held = ended.notices.iter().find(|n| n["notice"] == "held_back");
     assert_eq!(held.expect("a notice")["batch"], 2);
     assert_eq!(
@@ -446,6 +446,12 @@ fn a_batch_that_does_not_fit_holds_back_those_behind_it_too() {
         1,
         "the third batch would fit, and waits behind the second"
     );
+    // Nothing is left once the first is billed.
+    bench.expect(bench.collect(Some(HOUR * 2)), Unfinished);
+    let spent: Money = bench.entries().iter().map(|entry| entry.spent()).sum();
+    assert!(spent > Money::ZERO);
+    bench.expect(bench.run_with(&limit(spent)), OverBudget);
+    assert_eq!(bench.calls(ApiCall::Create), 1);
     assert!(!bench.work.path("out.parquet").exists());
     // With room, the same command sends the rest.
     let enough = "1".parse().expect("a dollar");
@@ -537,12 +543,24 @@ fn the_binary_says_what_is_sent_and_what_is_not() {
                 "s, trying again in ",
             ],
         },
+        // Room for all rows in their expected cost and not in their worst case, then for a part.
         Spoken {
             faults: "",
             job: "max_queued_requests = 7\n[budget]\nrun_usd = 0.004\non_limit = 'partial'\n",
             args: run,
+            code: 0,
+            says: &[
+                "may cost $0.00",
+                "the first 6 of its 7 requests are sent now",
+                "waits for the budget: it may cost",
+            ],
+        },
+        Spoken {
+            faults: "",
+            job: "max_queued_requests = 7\n[budget]\nrun_usd = 0.0012\non_limit = 'partial'\n",
+            args: run,
             code: 3,
-            says: &["is held back by the budget: it may cost"],
+            says: &["waits for the budget: it may cost", "unsent"],
         },
     ];
     side_by_side(&cases, |case| case.check(&five(case.job)));

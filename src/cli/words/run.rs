@@ -34,12 +34,13 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
             locked.display(),
             super::call::process(*owner)
         )],
-        Notice::FinishedFirst { what, .. } => {
+        Notice::FinishedFirst { run, what } => {
             let what: Vec<String> = what.iter().map(super::engine::job_change).collect();
             vec![format!(
-                "{}; the unfinished run is ended first: what it sent is fetched, and its answers \
-                 are reused",
-                what.join(", ")
+                "the job has changed since run `{}` was planned ({}); that run is ended first: what it \
+                 sent is fetched, and its answers are reused where they still apply",
+                run.display(),
+                what.join("; ")
             )]
         }
         Notice::Uploaded(done) => {
