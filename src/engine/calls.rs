@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::cost::Money;
 use crate::job::JobFile;
-use crate::journal::{self, AbandonReason, RunDir, RunNote};
+use crate::journal::{self, AbandonReason, Journal, RunDir, RunNote};
 
 use super::budget_report::{Spending, uses_before_a_run};
 use super::compile::CompiledJob;
@@ -388,13 +388,16 @@ impl Engine {
     /// The run that a job's newest run stands for: the one that wrote the job's output last, where
     /// an older run was exported again because the job is again what it was then.
     fn current(&self, file: &JobFile, newest: &journal::RunSummary) -> PathBuf {
-        let is_of_the_job =
-            |folder: &Path| RunDir::open(folder).is_ok_and(|(_, plan, _)| !plan.narrowed);
-        if !newest.finished || newest.in_process == Some(true) || !is_of_the_job(&newest.path) {
-            return newest.path.clone();
-        }
         let runs = self.state.of_job_named(&file.job.head.name);
         let output = absolute(&file.resolve(&file.job.output.path));
+        let wrote_it = |folder: &Path| {
+            let (dir, plan, _) = RunDir::open(folder).ok()?;
+            let state = Journal::read(&dir.journal(), &plan).ok()?.state;
+            Some(state.export()?.0.path.as_deref() == Some(output.as_path()))
+        };
+        if !newest.finished || wrote_it(&newest.path) != Some(true) {
+            return newest.path.clone();
+        }
         let writer = journal::writer_of(&runs, &output).map(|writer| runs.join(writer.run));
         writer
             .filter(|folder| journal::is_run(folder))
@@ -448,7 +451,8 @@ impl Engine {
             run: &finished.folder,
             failed: finished.failed,
         });
-        let is_another = change == Some(OutputChange::Replaced);
+        // What a later step reads would else be the output of other rows.
+        let is_another = change == Some(OutputChange::Replaced) && !finished.is_trial();
         if (until == Until::Sent && !is_another) || (change.is_none() && !replace) {
             let view = self.status(&finished.folder)?.0;
             return Ok(RunReport::of_finished(finished, view.manifest, change));

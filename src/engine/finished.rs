@@ -90,6 +90,12 @@ impl Finished {
         (writer.run != self.plan.run).then_some(OutputChange::Replaced)
     }
 
+    /// Whether its output is a trial or simulated in this process, which no later step reads.
+    #[must_use]
+    pub(super) fn is_trial(&self) -> bool {
+        self.plan.narrowed || self.plan.is_in_process()
+    }
+
     /// Whether a later run has written the output since. Where outputs are continued, that one may
     /// have rows which this run does not know, so this output never takes its place again.
     #[must_use]

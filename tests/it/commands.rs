@@ -213,7 +213,7 @@ fn a_run_that_was_sent_before_its_job_changed_is_finished_before_the_changed_job
         .expect(0)
         .says("has changed since run `.rowmill/test/")
         .says("the job file `job.toml`")
-        .says("finished first")
+        .says("ended first")
         .says("5 to send of 5 read");
     let accepted = "batch 1 accepted as ";
     let (_, id) = finished.stderr.split_once(accepted).expect("a batch");
