@@ -41,7 +41,7 @@ pub struct OutputTaken {
     pub why: TakenBecause,
 }
 
-/// Why an output that another state or job has written is not taken over unasked.
+/// Why an output that another state or job has written is refused to a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
