@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -31,7 +31,8 @@ use crate::support::{Table, Workdir};
 pub(crate) struct TestClock {
     now: Arc<watch::Sender<Timestamp>>,
     /// Ends its batches before the time moves on, so that time never outruns it.
-    simulator: Arc<OnceLock<Arc<RunningSimulator>>>,
+    /// Not the simulator itself, which holds this clock: the two would never be dropped.
+    simulator: Arc<OnceLock<Weak<RunningSimulator>>>,
     /// How far the provider's clock is ahead, in seconds.
     ahead: Arc<AtomicI64>,
 }
@@ -83,7 +84,7 @@ impl Clock for TestClock {
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         async move {
             self.advance(duration);
-            if let Some(simulator) = self.simulator.get() {
+            if let Some(simulator) = self.simulator.get().and_then(Weak::upgrade) {
                 simulator.settle().await;
             }
             tokio::task::yield_now().await;
@@ -225,7 +226,7 @@ impl Bench {
             .expect("a runtime");
         let start = Simulator::start(spec, ([127, 0, 0, 1], 0).into());
         let simulator = Arc::new(runtime.block_on(start).expect("the simulator starts"));
-        assert!(clock.simulator.set(Arc::clone(&simulator)).is_ok());
+        assert!(clock.simulator.set(Arc::downgrade(&simulator)).is_ok());
         Bench {
             work,
             clock,

@@ -484,7 +484,7 @@ fn the_binary_says_what_is_sent_and_what_is_not() {
             faults: "[[calls]]\non = 'create'\nnth = [2]\ndo = 'reset_after'\n[[batches]]\n\
                 extra_seconds = 3600",
             job: "max_queued_requests = 14\n",
-            args: &["run", "job.toml", "--deadline", "600ms"],
+            args: &["run", "job.toml", "--deadline", "4s"],
             code: 7,
             says: &[
                 "batch 2 may or may not have been created (",
