@@ -23,6 +23,7 @@ use super::{AnswerPlace, earlier};
 use crate::engine::{Error, Run};
 use crate::outcome::details::ToolCall;
 use crate::outcome::{Details, Outcome, Status, Usage};
+use crate::output;
 use crate::source::{Scan, Source};
 
 /// Fewest rows of a part that is sorted in memory.
@@ -187,136 +188,179 @@ pub(super) fn check(run: &Run, copy: &CopiedFile) -> Result<PathBuf, Error> {
     }
 }
 
-/// The columns of the run in some rows of an output.
+/// The columns of the run in some rows of an output, as far as an answer is made from them.
 struct Columns {
     len: usize,
     taken: usize,
-    texts: Vec<Option<StringArray>>,
-    counts: Vec<Option<Int64Array>>,
+    custom_id: Texts,
+    request_hash: Texts,
+    attempt: Counts,
+    batch_id: Texts,
     cost: Option<Decimal128Array>,
+    status: Texts,
+    result: Texts,
+    text: Texts,
+    stop_reason: Texts,
+    error_type: Texts,
+    error: Texts,
+    model: Texts,
+    message_id: Texts,
+    usage: UsageColumns,
+    details: DetailColumns,
 }
 
-/// Text columns that an answer is made from; the places are those of [`Columns::texts`].
-const TEXTS: [&str; 20] = [
-    "status",
-    "result",
-    "text",
-    "stop_reason",
-    "error_type",
-    "error",
-    "model",
-    "service_tier",
-    "custom_id",
-    "batch_id",
-    "message_id",
-    "request_hash",
-    "thinking",
-    "citations",
-    "tool_calls",
-    "refusal_category",
-    "stop_sequence",
-    "inference_geo",
-    "error_code",
-    "message",
-];
+/// Those that say what the answer used.
+struct UsageColumns {
+    input_tokens: Counts,
+    cache_creation_5m_input_tokens: Counts,
+    cache_creation_1h_input_tokens: Counts,
+    cache_read_input_tokens: Counts,
+    output_tokens: Counts,
+    thinking_tokens: Counts,
+    service_tier: Texts,
+    inference_geo: Texts,
+    web_search_requests: Counts,
+    web_fetch_requests: Counts,
+    code_execution_requests: Counts,
+}
+
+/// Those that only some outputs have.
+struct DetailColumns {
+    thinking: Texts,
+    citations: Texts,
+    tool_calls: Texts,
+    message: Texts,
+    refusal_category: Texts,
+    stop_sequence: Texts,
+    request_id: Texts,
+    error_code: Texts,
+}
+
+/// A column of texts; without a value where the output does not have it.
+struct Texts(Option<StringArray>);
 /// The same for numbers.
-const COUNTS: [&str; 10] = [
-    "input_tokens",
-    "cache_creation_5m_input_tokens",
-    "cache_creation_1h_input_tokens",
-    "cache_read_input_tokens",
-    "output_tokens",
-    "thinking_tokens",
-    "attempt",
-    "web_search_requests",
-    "web_fetch_requests",
-    "code_execution_requests",
-];
-const REQUEST_ID: &str = "request_id";
-const COST: &str = "cost_usd";
+struct Counts(Option<Int64Array>);
+
+impl Texts {
+    fn get(&self, row: usize) -> Option<String> {
+        let column = self.0.as_ref()?;
+        column.is_valid(row).then(|| column.value(row).to_owned())
+    }
+}
+
+impl Counts {
+    fn get(&self, row: usize) -> Option<u64> {
+        let column = self.0.as_ref()?;
+        column
+            .is_valid(row)
+            .then(|| u64::try_from(column.value(row)).unwrap_or(0))
+    }
+}
+
+/// Some rows of an output, whose columns are found by name.
+struct NamedColumns<'a> {
+    batch: &'a RecordBatch,
+    prefix: &'a str,
+}
+
+impl NamedColumns<'_> {
+    fn texts(&self, name: &str) -> Result<Texts, Error> {
+        let column = self.column(name, &DataType::Utf8)?;
+        Ok(Texts(column.map(|column| column.as_string().clone())))
+    }
+
+    fn counts(&self, name: &str) -> Result<Counts, Error> {
+        let column = self.column(name, &DataType::Int64)?;
+        let column = column.map(|column| column.as_primitive::<Int64Type>().clone());
+        Ok(Counts(column))
+    }
+
+    fn column(&self, name: &str, data_type: &DataType) -> Result<Option<ArrayRef>, Error> {
+        let name = format!("{}{name}", self.prefix);
+        let Some(column) = self.batch.column_by_name(&name) else {
+            return Ok(None);
+        };
+        let cells = empty_as_null(column, data_type);
+        cast(&cells, data_type).map(Some).map_err(|error| {
+            Error::Bug(format!("the column `{name}` of an earlier output: {error}"))
+        })
+    }
+}
 
 impl Columns {
-    /// The columns to read: those that the output has.
+    /// The columns to read: those of the run that the output has.
     fn wanted(source: &Source, prefix: &str) -> Vec<String> {
-        TEXTS
-            .iter()
-            .chain(&COUNTS)
-            .chain(&[COST, REQUEST_ID])
-            .map(|name| format!("{prefix}{name}"))
+        let extra = output::EXTRA.iter().map(|extra| &extra.column);
+        let names = output::COLUMNS.iter().chain(extra);
+        names
+            .map(|column| format!("{prefix}{}", column.name))
             .filter(|name| source.schema().index_of(name).is_ok())
             .collect()
     }
 
     fn new(batch: &RecordBatch, prefix: &str) -> Result<Columns, Error> {
-        let column = |name: &str| batch.column_by_name(&format!("{prefix}{name}"));
-        let converted = |name: &str, data_type: &DataType| -> Result<Option<ArrayRef>, Error> {
-            let Some(column) = column(name) else {
-                return Ok(None);
-            };
-            let cells = empty_as_null(column, data_type);
-            cast(&cells, data_type).map(Some).map_err(|error| {
-                Error::Bug(format!(
-                    "the column `{prefix}{name}` of an earlier output: {error}"
-                ))
-            })
-        };
-        let text = |name: &&str| {
-            let column = converted(name, &DataType::Utf8)?;
-            Ok(column.map(|column| column.as_string::<i32>().clone()))
-        };
-        let count = |name: &&str| {
-            let column = converted(name, &DataType::Int64)?;
-            Ok(column.map(|column| column.as_primitive::<Int64Type>().clone()))
-        };
-        let cost = converted(COST, &DataType::Decimal128(18, 12))?;
+        let columns = NamedColumns { batch, prefix };
+        let (texts, counts) = (|name| columns.texts(name), |name| columns.counts(name));
+        let cost = columns.column("cost_usd", &DataType::Decimal128(18, 12))?;
         Ok(Columns {
             len: batch.num_rows(),
             taken: 0,
-            texts: TEXTS
-                .iter()
-                .chain(&[REQUEST_ID])
-                .map(text)
-                .collect::<Result<_, Error>>()?,
-            counts: COUNTS.iter().map(count).collect::<Result<_, Error>>()?,
+            custom_id: texts("custom_id")?,
+            request_hash: texts("request_hash")?,
+            attempt: counts("attempt")?,
+            batch_id: texts("batch_id")?,
             cost: cost.map(|cost| cost.as_primitive::<Decimal128Type>().clone()),
+            status: texts("status")?,
+            result: texts("result")?,
+            text: texts("text")?,
+            stop_reason: texts("stop_reason")?,
+            error_type: texts("error_type")?,
+            error: texts("error")?,
+            model: texts("model")?,
+            message_id: texts("message_id")?,
+            usage: UsageColumns {
+                input_tokens: counts("input_tokens")?,
+                cache_creation_5m_input_tokens: counts("cache_creation_5m_input_tokens")?,
+                cache_creation_1h_input_tokens: counts("cache_creation_1h_input_tokens")?,
+                cache_read_input_tokens: counts("cache_read_input_tokens")?,
+                output_tokens: counts("output_tokens")?,
+                thinking_tokens: counts("thinking_tokens")?,
+                service_tier: texts("service_tier")?,
+                inference_geo: texts("inference_geo")?,
+                web_search_requests: counts("web_search_requests")?,
+                web_fetch_requests: counts("web_fetch_requests")?,
+                code_execution_requests: counts("code_execution_requests")?,
+            },
+            details: DetailColumns {
+                thinking: texts("thinking")?,
+                citations: texts("citations")?,
+                tool_calls: texts("tool_calls")?,
+                message: texts("message")?,
+                refusal_category: texts("refusal_category")?,
+                stop_sequence: texts("stop_sequence")?,
+                request_id: texts("request_id")?,
+                error_code: texts("error_code")?,
+            },
         })
-    }
-
-    fn text(&self, name: &str, row: usize) -> Option<String> {
-        let place = TEXTS
-            .iter()
-            .position(|own| *own == name)
-            .unwrap_or(TEXTS.len());
-        let column = self.texts[place].as_ref()?;
-        column.is_valid(row).then(|| column.value(row).to_owned())
-    }
-
-    fn count(&self, name: &str, row: usize) -> Option<u64> {
-        let place = COUNTS.iter().position(|own| *own == name)?;
-        let column = self.counts[place].as_ref()?;
-        column
-            .is_valid(row)
-            .then(|| u64::try_from(column.value(row)).unwrap_or(0))
     }
 
     fn answer(&self, row: usize) -> ReusedAnswer {
         let cost = self.cost.as_ref().filter(|cost| cost.is_valid(row));
+        let attempt = self.attempt.get(row);
         ReusedAnswer {
             outcome: self.outcome(row),
-            custom_id: self.text("custom_id", row).unwrap_or_default(),
-            request_hash: self.text("request_hash", row).unwrap_or_default(),
-            attempt: self
-                .count("attempt", row)
+            custom_id: self.custom_id.get(row).unwrap_or_default(),
+            request_hash: self.request_hash.get(row).unwrap_or_default(),
+            attempt: attempt
                 .and_then(|attempt| u32::try_from(attempt).ok())
                 .unwrap_or(1),
-            batch_id: self.text("batch_id", row).unwrap_or_default(),
+            batch_id: self.batch_id.get(row).unwrap_or_default(),
             cost_pico_usd: cost.and_then(|cost| i64::try_from(cost.value(row)).ok()),
         }
     }
 
     fn outcome(&self, row: usize) -> Outcome {
-        let text = |name| self.text(name, row);
-        let word = text("status").unwrap_or_default();
+        let word = self.status.get(row).unwrap_or_default();
         let status = Status::ALL
             .into_iter()
             .find(|status| status.as_str() == word)
@@ -325,47 +369,55 @@ impl Columns {
                 Status::Invalid => Status::Succeeded,
                 status => status,
             });
-        let tool_calls = tool_calls(text("tool_calls").as_deref());
+        let details = self.details.get(row);
         Outcome {
             status,
-            result: text("result").unwrap_or_default(),
-            text: text("text"),
-            calls_tools: !tool_calls.is_empty(),
-            stop_reason: text("stop_reason"),
-            error_type: text("error_type"),
-            error: text("error").filter(|_| status != Status::Succeeded),
-            model: text("model"),
-            message_id: text("message_id"),
-            usage: self.usage(row),
-            details: Some(Box::new(Details {
-                thinking: text("thinking"),
-                citations: text("citations"),
-                tool_calls,
-                message: text("message"),
-                refusal_category: text("refusal_category"),
-                stop_sequence: text("stop_sequence"),
-                request_id: text(REQUEST_ID),
-                error_code: text("error_code"),
-            })),
+            result: self.result.get(row).unwrap_or_default(),
+            text: self.text.get(row),
+            calls_tools: !details.tool_calls.is_empty(),
+            stop_reason: self.stop_reason.get(row),
+            error_type: self.error_type.get(row),
+            error: (self.error.get(row)).filter(|_| status != Status::Succeeded),
+            model: self.model.get(row),
+            message_id: self.message_id.get(row),
+            usage: self.usage.get(row),
+            details: Some(Box::new(details)),
         }
     }
+}
 
-    fn usage(&self, row: usize) -> Option<Usage> {
-        let count = |name| self.count(name, row);
-        count("output_tokens").map(|output_tokens| Usage {
-            input_tokens: count("input_tokens"),
-            cache_creation_5m_input_tokens: count("cache_creation_5m_input_tokens"),
-            cache_creation_1h_input_tokens: count("cache_creation_1h_input_tokens"),
-            cache_read_input_tokens: count("cache_read_input_tokens"),
+impl UsageColumns {
+    fn get(&self, row: usize) -> Option<Usage> {
+        let output_tokens = self.output_tokens.get(row)?;
+        Some(Usage {
+            input_tokens: self.input_tokens.get(row),
+            cache_creation_5m_input_tokens: self.cache_creation_5m_input_tokens.get(row),
+            cache_creation_1h_input_tokens: self.cache_creation_1h_input_tokens.get(row),
+            cache_read_input_tokens: self.cache_read_input_tokens.get(row),
             output_tokens: Some(output_tokens),
-            thinking_tokens: count("thinking_tokens"),
-            service_tier: self.text("service_tier", row),
-            inference_geo: self.text("inference_geo", row),
-            web_search_requests: count("web_search_requests"),
-            web_fetch_requests: count("web_fetch_requests"),
-            code_execution_requests: count("code_execution_requests"),
+            thinking_tokens: self.thinking_tokens.get(row),
+            service_tier: self.service_tier.get(row),
+            inference_geo: self.inference_geo.get(row),
+            web_search_requests: self.web_search_requests.get(row),
+            web_fetch_requests: self.web_fetch_requests.get(row),
+            code_execution_requests: self.code_execution_requests.get(row),
             ..Usage::default()
         })
+    }
+}
+
+impl DetailColumns {
+    fn get(&self, row: usize) -> Details {
+        Details {
+            thinking: self.thinking.get(row),
+            citations: self.citations.get(row),
+            tool_calls: tool_calls(self.tool_calls.get(row).as_deref()),
+            message: self.message.get(row),
+            refusal_category: self.refusal_category.get(row),
+            stop_sequence: self.stop_sequence.get(row),
+            request_id: self.request_id.get(row),
+            error_code: self.error_code.get(row),
+        }
     }
 }
 

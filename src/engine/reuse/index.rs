@@ -2,14 +2,17 @@
 //!
 //! ```text
 //!  entry (14 bytes)   hash, its first 80 bits │ row, 32 bits       sorted, in one array
-//!  bucket             the first 16 bits of a hash → where its entries begin
+//!  bucket (4 bytes)   the first bits of a hash → where its entries begin
 //! ```
 //!
 //! Two different hashes of ten million rows each have the same 80 bits with a probability below
 //! one in ten thousand million, and a row that is taken is compared by its whole hash once more
 //! when it is written.
 //!
-//! **Memory:** 14 bytes a row, whatever the rows hold.
+//! There are so many buckets that each has 4 to 8 entries, as long as hashes differ: a search reads one bucket and the entries
+//! beside each other that follow, and not a path of a binary search through all of them.
+//!
+//! **Memory:** 14 bytes a row, and up to one for the buckets, whatever the rows hold.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,6 +22,9 @@ const HASH_BYTES: usize = 10;
 pub(super) type ShortHash = [u8; HASH_BYTES];
 
 type Entry = [u8; HASH_BYTES + 4];
+
+/// About the most entries of a bucket.
+const BUCKET_ENTRIES: usize = 8;
 
 /// Collects entries, in any order.
 #[derive(Debug, Default)]
@@ -30,7 +36,9 @@ pub(super) struct IndexBuilder {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     entries: Vec<Entry>,
-    /// For each first two bytes of a hash, where the entries begin; and where the last ones end.
+    /// How many bits of a hash are behind those that choose its bucket, of its first 64.
+    shift: u32,
+    /// For each bucket, where its entries begin; and where the last ones end.
     buckets: Vec<u32>,
 }
 
@@ -44,42 +52,47 @@ impl IndexBuilder {
 
     /// Adds a row.
     pub(super) fn push(&mut self, hash: ShortHash, row: u32) {
-        let mut entry = [0; HASH_BYTES + 4];
-        entry[..HASH_BYTES].copy_from_slice(&hash);
-        entry[HASH_BYTES..].copy_from_slice(&row.to_be_bytes());
-        self.entries.push(entry);
+        self.entries.push(entry(&hash, row));
     }
 
     /// Sorts the entries.
     pub(super) fn finish(self) -> Index {
         let mut entries = self.entries;
         entries.sort_unstable();
-        let mut buckets = vec![0_u32; (1 << 16) + 1];
+        let count = (entries.len() / BUCKET_ENTRIES + 1)
+            .next_power_of_two()
+            .max(2);
+        let shift = u64::BITS - count.ilog2();
+        let mut buckets = vec![0_u32; count + 1];
         for entry in &entries {
-            buckets[bucket(entry) + 1] += 1;
+            buckets[bucket(entry, shift) + 1] += 1;
         }
         for at in 1..buckets.len() {
             buckets[at] += buckets[at - 1];
         }
-        Index { entries, buckets }
+        Index {
+            entries,
+            shift,
+            buckets,
+        }
     }
 }
 
 impl Index {
-    /// The rows of a hash, ascending.
-    pub(super) fn rows(&self, hash: &ShortHash) -> impl Iterator<Item = u32> + '_ {
-        self.range(hash).map(|at| row_of(&self.entries[at]))
-    }
-
-    /// The position of the first entry of a hash, and its row.
+    /// The position of the first entry of a hash, and its row, which is the lowest.
     pub(super) fn first(&self, hash: &ShortHash) -> Option<(usize, u32)> {
-        let at = self.range(hash).next()?;
-        Some((at, row_of(&self.entries[at])))
+        let (from, entries) = self.bucket(hash);
+        let at = entries.partition_point(|entry| entry[..HASH_BYTES] < hash[..]);
+        let found = entries
+            .get(at)
+            .filter(|entry| entry[..HASH_BYTES] == hash[..])?;
+        Some((from + at, row_of(found)))
     }
 
     /// Whether a hash has this row.
     pub(super) fn has(&self, hash: &ShortHash, row: u32) -> bool {
-        self.rows(hash).any(|found| found == row)
+        let (_, entries) = self.bucket(hash);
+        entries.binary_search(&entry(hash, row)).is_ok()
     }
 
     /// The number of entries.
@@ -103,24 +116,29 @@ impl Index {
         row_of(&self.entries[at])
     }
 
-    fn range(&self, hash: &ShortHash) -> std::ops::Range<usize> {
-        let key = bucket(hash);
-        let Some((&from, &to)) = self.buckets.get(key).zip(self.buckets.get(key + 1)) else {
-            return 0..0;
+    /// The entries of the bucket of a hash, and where they begin.
+    fn bucket(&self, hash: &ShortHash) -> (usize, &[Entry]) {
+        let bounds = self.buckets.get(bucket(hash, self.shift)..);
+        let Some(&[from, to]) = bounds.and_then(<[u32]>::first_chunk) else {
+            return (0, &[]);
         };
-        let (from, to) = (from as usize, to as usize);
-        let within = &self.entries[from..to];
-        let begin = within.partition_point(|entry| entry[..HASH_BYTES] < hash[..]);
-        let count = within[begin..]
-            .iter()
-            .take_while(|entry| entry[..HASH_BYTES] == hash[..])
-            .count();
-        from + begin..from + begin + count
+        (from as usize, &self.entries[from as usize..to as usize])
     }
 }
 
-fn bucket(hash: &[u8]) -> usize {
-    usize::from(u16::from_be_bytes([hash[0], hash[1]]))
+/// The bucket of a hash or of an entry: its first bits.
+fn bucket(hash: &[u8], shift: u32) -> usize {
+    let first = hash
+        .first_chunk()
+        .map_or(0, |first| u64::from_be_bytes(*first));
+    usize::try_from(first >> shift).unwrap_or(usize::MAX)
+}
+
+fn entry(hash: &ShortHash, row: u32) -> Entry {
+    let mut entry = [0; HASH_BYTES + 4];
+    entry[..HASH_BYTES].copy_from_slice(hash);
+    entry[HASH_BYTES..].copy_from_slice(&row.to_be_bytes());
+    entry
 }
 
 fn row_of(entry: &Entry) -> u32 {
@@ -168,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_every_row_of_a_hash() {
+    fn finds_the_rows_of_a_hash() {
         let hash = |n: u64| {
             short(
                 u128::from(blake3::hash(&n.to_le_bytes()).as_bytes()[0]) << 120
@@ -182,12 +200,13 @@ mod tests {
         let index = builder.finish();
         assert_eq!(index.len(), 3_000);
         for n in 0..1_000_u32 {
-            let rows: Vec<u32> = index.rows(&hash(n.into())).collect();
-            assert_eq!(rows, [n, n + 1_000, n + 2_000]);
-            assert!(index.has(&hash(n.into()), n + 1_000));
-            assert!(!index.has(&hash(n.into()), n + 1));
+            let hash = hash(n.into());
+            assert_eq!(index.first(&hash).map(|(_, row)| row), Some(n));
+            let rows = [n, n + 1_000, n + 2_000, n + 1, n + 3_000];
+            let found = rows.map(|row| index.has(&hash, row));
+            assert_eq!(found, [true, true, true, false, false]);
         }
-        assert_eq!(index.rows(&hash(1_000)).next(), None);
+        assert_eq!(index.first(&hash(1_000)), None);
         assert_eq!(index.repeated().map(|(rows, _)| rows), Some(2_000));
     }
 
@@ -198,6 +217,7 @@ mod tests {
         assert_eq!(index.first(&[255; 10]), None);
         assert_eq!(index.repeated(), None);
         assert_eq!(Index::default().first(&[7; 10]), None);
+        assert_eq!(Index::default().first(&[255; 10]), None);
     }
 
     #[test]

@@ -511,10 +511,12 @@ impl Reuse {
             Some((_, row)) if self.answers.has(&hash, row | UNANSWERED) => RowClass::Failed,
             Some(_) => RowClass::Changed,
         };
+        // The rows of a request that was answered come before those of it that were not.
+        let answered = || self.answers.first(&hash).map(|(_, row)| row);
         let answer = match own {
             _ if self.sends_all => None,
             Some((_, row)) if class == RowClass::Unchanged => Some(row),
-            _ => self.answers.rows(&hash).find(|row| row & UNANSWERED == 0),
+            _ => answered().filter(|row| row & UNANSWERED == 0),
         };
         Decision {
             class,
@@ -532,15 +534,17 @@ impl Reuse {
 
     /// The rows of the output whose key no row of the plan has, ascending.
     pub(super) fn removed(&self) -> Vec<u32> {
-        if self.mode != OutputMode::Merge {
-            return Vec::new();
-        }
-        let mut rows: Vec<u32> = (0..self.keys.len())
-            .filter(|&at| !self.seen.is_set(at))
-            .map(|at| self.keys.row_at(at))
-            .collect();
+        let rows = self.removed_places().map(|at| self.keys.row_at(at));
+        let mut rows: Vec<u32> = rows.collect();
         rows.sort_unstable();
         rows
+    }
+
+    /// Where they are among the keys.
+    fn removed_places(&self) -> impl Iterator<Item = usize> {
+        let is_merged = self.mode == OutputMode::Merge;
+        let keys = if is_merged { self.keys.len() } else { 0 };
+        (0..keys).filter(|&at| !self.seen.is_set(at))
     }
 
     /// What a plan tells of it.
@@ -558,7 +562,7 @@ impl Reuse {
         Incremental {
             mode: self.mode,
             compared_with: base.map(|base| base.path.clone()),
-            removed: self.removed().len() as u64,
+            removed: self.removed_places().count() as u64,
             keeps_removed: self.keeps_removed,
             changes: changes
                 .filter(|_| classes.count(RowClass::Changed) > 0)
