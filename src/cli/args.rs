@@ -320,6 +320,9 @@ pub(crate) struct Plan {
     /// The random seed of `--sample`.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "sample")]
     pub(crate) seed: u64,
+    /// Plan to send all rows, also those whose answers an earlier output has.
+    #[arg(long)]
+    pub(crate) no_reuse: bool,
     /// Print the report as Markdown, for a pull request.
     #[arg(long, conflicts_with = "json")]
     pub(crate) markdown: bool,

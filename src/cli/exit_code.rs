@@ -163,6 +163,7 @@ fn needs_a_change(error: &Error) -> bool {
         | Error::OutputTaken(_)
         | Error::StateRestored { .. }
         | Error::ClockBehind { .. }
+        | Error::PlanOutdated { .. }
         | Error::LedgerLost { .. }
         | Error::AlteredResults { .. }
         | Error::MissingResults { .. }

@@ -245,6 +245,7 @@ fn kind_of(error: &Error, code: u8) -> &'static str {
         Error::OutputTaken(_) => "output_taken",
         Error::StateRestored { .. } => "state_restored",
         Error::ClockBehind { .. } => "clock_behind",
+        Error::PlanOutdated { .. } => "plan_outdated",
         Error::LedgerLost { .. } => "ledger_lost",
         Error::AlteredResults { .. } => "results_altered",
         Error::MissingResults { .. } => "results_missing",

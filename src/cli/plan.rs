@@ -43,6 +43,7 @@ pub(crate) fn run(
         }),
         max_cost: args.budget.max_cost,
         out: args.out.clone(),
+        no_reuse: args.no_reuse,
         take_over: args.owner.take_over,
     };
     let result = engine.plan(&file, &options)?;

@@ -400,6 +400,7 @@ impl Screen {
                 );
             }
             Notice::ResultsNotFetched { .. }
+            | Notice::OutputGone { .. }
             | Notice::NothingUncertain
             | Notice::ResultsFetchedAgain { .. } => {
                 for text in words::run::notice(&notice) {

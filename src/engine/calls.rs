@@ -77,6 +77,7 @@ impl Engine {
                     rows: options.rows.clone(),
                     calibrate: options.calibrate,
                     max_cost: options.max_cost,
+                    no_reuse: options.no_reuse,
                     ..RunOptions::default()
                 };
                 let new = NewPlan {
@@ -114,8 +115,17 @@ impl Engine {
             in_process: options.simulate,
             simulated: self.is_simulated(options.simulate, connection),
             narrowed: options.rows.narrows(),
-            sends_all: false,
+            sends_all: options.no_reuse,
         };
+        if !options.no_reuse
+            && let Some((output, run)) = self.writer_of_lost_output(file, options.simulate)
+        {
+            self.observer.notice(Notice::OutputGone {
+                output: &output,
+                run: &run,
+                is_restored: false,
+            });
+        }
         let inputs = PlanInputs::new(&rules, simulated, state, options.calibrate, observer)?;
         if let Some(spec) = options.sample {
             let report = inputs.plan_by_sample(file, compiled, self.format(), spec, observer)?;

@@ -349,6 +349,18 @@ pub enum Error {
         /// The run.
         run: PathBuf,
     },
+    /// A run of which nothing was sent was planned before another run of its job sent rows: the
+    /// rows that both have would be paid twice.
+    #[error("`{}` was planned before the run `{}` sent {sent} rows of the job",
+        .run.display(), .by.display())]
+    PlanOutdated {
+        /// The run.
+        run: PathBuf,
+        /// The other run.
+        by: PathBuf,
+        /// Requests that the other run sent.
+        sent: u64,
+    },
     /// The ledger is gone, or lacks runs since it was gone: what they spent is unknown.
     #[error("the ledger `{}` is lost: budgets do not know what was spent", .ledger.display())]
     LedgerLost {

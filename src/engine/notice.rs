@@ -218,6 +218,15 @@ pub enum Notice<'a> {
         /// Why; `None` where it only takes its own place.
         change: Option<OutputChange>,
     },
+    /// The output of a job is gone, and the run that wrote it last has its answers.
+    OutputGone {
+        /// The output.
+        output: &'a Path,
+        /// The run's folder.
+        run: &'a Path,
+        /// Whether the output is written again now; a dry run leaves that to a run.
+        is_restored: bool,
+    },
     /// Saved results are missing or were altered, and are fetched again, which costs nothing.
     ResultsFetchedAgain {
         /// What is wrong with them.

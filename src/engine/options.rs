@@ -128,6 +128,8 @@ pub struct PlanOptions {
     pub sample: Option<SampleSpec>,
     /// Keep the plan as a run in this folder.
     pub out: Option<PathBuf>,
+    /// Price all rows, also those whose answers an earlier output has.
+    pub no_reuse: bool,
     /// Keep the plan although another state or another job writes the same output.
     pub take_over: bool,
 }

@@ -29,6 +29,7 @@ use super::Run;
 use super::export_options::{INCOMPLETE, SIMULATED};
 use super::export_summary::ExportSummary;
 use super::reuse::{self, hash_of};
+use super::state_files::is_same_place;
 
 /// An output that was written beside its place, because something better exists there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -105,7 +106,7 @@ fn is_not_the_base(run: &Run, path: &Path) -> bool {
         return false;
     };
     match &plan.base {
-        Some(base) if is_at(&base.path, path) => {
+        Some(base) if is_same_place(&base.path, path) => {
             let is_same = |found: (u64, String)| found == (base.bytes, base.hash.clone());
             // An output that is gone is written again.
             path.exists() && !hash_of(path).is_ok_and(is_same)
@@ -117,11 +118,6 @@ fn is_not_the_base(run: &Run, path: &Path) -> bool {
             path.exists() && !look(path, &run.output_spec()).is_some_and(is_replaced)
         }
     }
-}
-
-fn is_at(base: &Path, path: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    base == path || real(base) == real(path)
 }
 
 /// How the result of a run is less complete than the existing output.

@@ -18,13 +18,15 @@ use std::time::Duration;
 
 use crate::job::JobFile;
 use crate::journal::{self, AbandonReason, Plan};
-use crate::output::OutputMode;
+use crate::output::{self, OutputMode};
 use crate::request::custom_id::Nonce;
 use crate::template::prompt::uploads::Uploads;
 
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
+use super::export_options::SIMULATED;
 use super::finished::{self, Finished};
+use super::kept_job::absolute;
 use super::new_run::NewRun;
 use super::notice::Notice;
 use super::options::{RunOptions, Target};
@@ -78,6 +80,9 @@ impl Engine {
             Target::Run(folder) => {
                 let opened = self.open(folder, options.simulate, options.max_cost)?;
                 opened.0.check_not_abandoned()?;
+                if !options.no_reuse {
+                    self.check_not_outdated(&opened.0)?;
+                }
                 self.check_output_of(&opened.0, options.take_over)?;
                 return Ok(Started::ready(opened));
             }
@@ -243,6 +248,9 @@ impl Engine {
             };
             compiled = self.upload(compiled, file, connection)?;
         }
+        if !options.no_reuse || file.job.output.mode != OutputMode::Overwrite {
+            self.restore_output(file, options.simulate)?;
+        }
         // The sample is counted before the plan is written, and by the same provider.
         if connection.is_none() && options.calibrate.is_some() {
             connection = Some(self.connect_simulator(&api_options)?);
@@ -266,6 +274,40 @@ impl Engine {
         )?;
         self.notice_opened(&run);
         Ok((run.planned_now(), connection))
+    }
+
+    /// Writes the output of a job again where it is gone, from the answers of the run that wrote it
+    /// last: they are reused, and rows that no source has any more are kept.
+    fn restore_output(&self, file: &JobFile, in_process: bool) -> Result<(), Error> {
+        let Some((output, writer)) = self.writer_of_lost_output(file, in_process) else {
+            return Ok(());
+        };
+        self.observer.notice(Notice::OutputGone {
+            output: &output,
+            run: &writer,
+            is_restored: true,
+        });
+        let mut run = self.open_offline(&writer, None)?;
+        self.export_opened(&mut run).map(drop)
+    }
+
+    /// The output of a job where it is gone, and the run that wrote it last, where that is there.
+    pub(super) fn writer_of_lost_output(
+        &self,
+        file: &JobFile,
+        in_process: bool,
+    ) -> Option<(PathBuf, PathBuf)> {
+        let output = absolute(&file.resolve(&file.job.output.path));
+        let output = match in_process {
+            true => output::beside(&output, SIMULATED),
+            false => output,
+        };
+        if output.exists() {
+            return None;
+        }
+        let runs = self.state.of_job_named(&file.job.head.name);
+        let writer = runs.join(journal::writer_of(&runs, &output)?.run);
+        journal::is_run(&writer).then_some((output, writer))
     }
 
     /// Plans a job into a new run's folder.

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::job::JobFile;
-use crate::journal::{self, Journal, Owner, RunDir};
+use crate::journal::{self, Journal, Owner, Plan, RunDir};
 use crate::ledger::Ledger;
 
 use super::kept_job::absolute;
@@ -176,6 +176,31 @@ impl Engine {
             run: None,
         };
         self.check_output(&claim, take_over)
+    }
+
+    /// Checks that no other run of the job has sent rows since an opened run was planned, where
+    /// nothing of this one was sent: its plan does not know their answers.
+    ///
+    /// # Errors
+    /// [`Error::PlanOutdated`]; [`Error::Journal`] where the runs of the job cannot be listed.
+    pub(super) fn check_not_outdated(&self, run: &Run) -> Result<(), Error> {
+        if !run.state().has_sent_nothing() {
+            return Ok(());
+        }
+        let plan = run.plan();
+        for other in journal::runs_of(self.state.path(), &plan.job_name)? {
+            if is_same_place(&other.path, run.folder()) {
+                continue;
+            }
+            if let Some(sent) = sent_since(&other.path, plan) {
+                return Err(Error::PlanOutdated {
+                    run: run.folder().to_path_buf(),
+                    by: other.path,
+                    sent,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The file of the ledger that the runs of a job use.
@@ -365,6 +390,27 @@ impl Engine {
         }
         .write(claim.output)
     }
+}
+
+/// Requests that a run sent whose answers were in no output yet when another one was planned; `None`
+/// where there are none. A run that cannot be read has none.
+fn sent_since(run: &Path, planned: &Plan) -> Option<u64> {
+    let (dir, plan, _) = RunDir::open(run).ok()?;
+    let state = Journal::read(&dir.journal(), &plan).ok()?.state;
+    if plan.origin != planned.origin || state.abandoned().is_some() {
+        return None;
+    }
+    let is_new = match state.export() {
+        Some((export, _)) => export.at > planned.created_at,
+        None => !state.is_canceled(),
+    };
+    let sent = state
+        .batches()
+        .iter()
+        .filter(|batch| batch.remote.is_some())
+        .map(|batch| u64::from(batch.spooled.requests))
+        .sum();
+    (is_new && sent > 0).then_some(sent)
 }
 
 /// The newest run in a folder of runs by its id, which begins with the time, and when something was

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use rowmill::engine::{
-    ContinueFault, Error, PlanOptions, RequestChange, RowClass, RowSelection, RunOptions, RunReport,
+    ContinueFault, Error, PlanOptions, RequestChange, RowClass, RowSelection, RunOptions,
+    RunReport, Target,
 };
 use rowmill::job::JobFile;
 use rowmill::output::OutputMode;
@@ -679,4 +680,61 @@ fn an_output_without_answers_is_no_source_of_them() {
         rows(&[&FOUR[..], &[("e", "five", "2")]].concat()),
     );
     assert_eq!(plan(&bench).requests, 5);
+}
+
+#[test]
+fn an_output_that_is_gone_is_written_again_before_its_answers_are_paid_again() {
+    for mode in ["overwrite", "merge", "append"] {
+        let bench = after_one_run("", &format!("mode = \"{mode}\""), &FOUR);
+        // A second night, so that a merge and an addition have a row that the source has not.
+        let second = [FOUR[1], FOUR[2], FOUR[3], ("e", "five", "1")];
+        bench.work.write("rows.csv", rows(&second));
+        bench.run().unwrap();
+        let third = [FOUR[2], FOUR[3], ("e", "five", "1"), ("f", "six", "1")];
+        bench.work.write("rows.csv", rows(&third));
+        std::fs::remove_file(bench.work.path("out.parquet")).unwrap();
+        let found = plan(&bench);
+        assert_eq!(found.requests, 4, "{mode}: a dry run writes nothing");
+        assert!(!bench.work.path("out.parquet").exists());
+        let report = bench.run().unwrap();
+        assert_eq!(bench.sent(), [4, 1, 1], "{mode}");
+        assert!(report.all_succeeded());
+        let mut ids = bench.output().column("id");
+        ids.sort();
+        let expected = match mode {
+            "overwrite" => ["c", "d", "e", "f"].as_slice(),
+            _ => &["a", "b", "c", "d", "e", "f"],
+        };
+        assert_eq!(ids, expected, "{mode}");
+    }
+}
+
+#[test]
+fn a_kept_plan_is_refused_once_another_run_has_sent_its_rows() {
+    let bench = work("", "");
+    bench.write("rows.csv", rows(&FOUR));
+    let bench = Bench::new(bench);
+    let planned = bench.plan_at("planned");
+    let later = bench.run().unwrap().folder;
+    let refused = bench.run_at(&planned);
+    let Err(Error::PlanOutdated { run, by, sent }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((run, by, sent), (planned.clone(), later, 4));
+    assert_eq!(bench.sent(), [4]);
+    // It is the user who decides to pay for all rows again.
+    let all = RunOptions {
+        no_reuse: true,
+        ..RunOptions::default()
+    };
+    let paid = bench.engine().run(&Target::run(&planned), &all).unwrap();
+    assert!(paid.all_succeeded());
+    assert_eq!(bench.sent(), [4, 4]);
+    // A plan that knows the answers is sent.
+    bench
+        .work
+        .write("rows.csv", rows(&[FOUR[0], ("e", "five", "1")]));
+    let planned = bench.plan_at("again");
+    assert!(bench.run_at(&planned).unwrap().all_succeeded());
+    assert_eq!(bench.sent(), [4, 4, 1]);
 }

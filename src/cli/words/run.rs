@@ -77,6 +77,25 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
             }
             .to_owned(),
         ],
+        Notice::OutputGone {
+            output,
+            run,
+            is_restored,
+        } => vec![if *is_restored {
+            format!(
+                "the output {} is gone; it is written again from the answers of the run {}, and \
+                 they are reused",
+                output.display(),
+                run.display()
+            )
+        } else {
+            format!(
+                "the output {} is gone: this plan counts all rows. A run first writes it again from \
+                 the answers of the run {}, and reuses them",
+                output.display(),
+                run.display()
+            )
+        }],
         Notice::ResultsFetchedAgain { reason } => {
             vec![format!(
                 "{reason}: fetching them again, which costs nothing"

@@ -36,6 +36,9 @@ pub(crate) fn details(error: &Error) -> Vec<String> {
             format!("the run is {}", path(run)),
             "nothing was sent".to_owned(),
         ],
+        Error::PlanOutdated { .. } => {
+            vec!["rows that both have would be paid twice; nothing was sent".to_owned()]
+        }
         Error::LedgerLost { state, .. } => vec![
             format!("the state {} has runs that sent batches", path(state)),
             "nothing was sent by this command".to_owned(),
@@ -78,6 +81,11 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
              at work, `rowmill run {0}` resumes the run by its folder, and the job can start again",
             quoted(run)
         ),
+        Error::PlanOutdated { .. } => {
+            "plan the job again, which reuses the answers of that run; or \
+            add `--no-reuse` to send all rows of this plan"
+                .to_owned()
+        }
         Error::LedgerLost { state, .. } => format!(
             "restore it from a copy, or enter all runs of the state again with `rowmill cost \
              --rebuild --state {}`, which sends nothing",

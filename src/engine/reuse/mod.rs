@@ -43,6 +43,7 @@ use super::Error;
 use super::compile::CompiledJob;
 use super::export_options::{SIMULATED, TRIAL};
 use super::fingerprint::hashed_files;
+use super::state_files::is_same_place;
 
 pub(crate) use classes::MadeWith;
 pub use classes::{Incremental, NotReused, RequestChange, RowClass, RowClasses};
@@ -308,7 +309,7 @@ impl ReuseRules<'_> {
             if reuse
                 .files
                 .iter()
-                .any(|file| is_same_file(&file.path, &path))
+                .any(|file| is_same_place(&file.path, &path))
             {
                 continue;
             }
@@ -367,13 +368,6 @@ impl ReuseRules<'_> {
 /// Whether an extra column follows from the row or the run, and not from its answer.
 fn is_of_the_row(extra: &str) -> bool {
     ["tag", "simulated"].contains(&extra)
-}
-
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => a == b,
-    }
 }
 
 /// What the requests of a job are made with. `shared` is blake3 of what they have in common, in
