@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use jiff::Timestamp;
 use rowmill::batch::{BatchBody, BatchRules, Envelope, Limits};
-use rowmill::engine::{Engine, Error, RunOptions, RunReport, Target};
+use rowmill::engine::{Engine, Error, RunOptions, RunReport, StateLocation, Target};
 use rowmill::job::JobFile;
 use rowmill::outcome::{Outcome, Status, Usage, details::Wanted};
 use rowmill::provider::{
@@ -250,7 +250,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let job = std::env::args()
         .nth(1)
         .ok_or("usage: custom_provider JOB")?;
-    let report = run(job.as_ref(), ".rowmill".as_ref())?;
+    // The state is beside the job, whichever directory the program is run in.
+    let state = StateLocation::of_job(&JobFile::read(job.as_ref())?);
+    let report = run(job.as_ref(), state.path())?;
     println!("{:?}: {:?}", report.outcome, report.output_path());
     Ok(())
 }

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rowmill::engine::{
-    Engine, Error, Notice, Observer, RunOptions, RunReport, StopHandle, StopSignal, Target,
+    Engine, Error, Notice, Observer, RunOptions, RunReport, StateLocation, StopHandle, StopSignal,
+    Target,
 };
 use rowmill::job::JobFile;
 
@@ -68,7 +69,9 @@ pub fn run(
 #[allow(dead_code, reason = "the tests include this file and call `run`")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let job = std::env::args().nth(1).ok_or("usage: progress JOB")?;
-    let (report, notices) = run(job.as_ref(), ".rowmill".as_ref(), None)?;
+    // The state is beside the job, whichever directory the program is run in.
+    let state = StateLocation::of_job(&JobFile::read(job.as_ref())?);
+    let (report, notices) = run(job.as_ref(), state.path(), None)?;
     notices.iter().for_each(|notice| println!("{notice}"));
     println!("{:?}: {:?}", report.outcome, report.output_path());
     Ok(())
