@@ -126,7 +126,7 @@ impl Engine {
                 is_restored: false,
             });
         }
-        let inputs = PlanInputs::new(&rules, simulated, state, options.calibrate, observer)?;
+        let inputs = PlanInputs::new(&rules, state, options.calibrate, observer)?;
         if let Some(spec) = options.sample {
             let report = inputs.plan_by_sample(file, compiled, self.format(), spec, observer)?;
             return self.with_limits(file, options.max_cost, simulated, report);

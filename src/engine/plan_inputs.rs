@@ -37,13 +37,20 @@ impl PlanInputs {
     /// As [`ReuseRules::open`].
     pub(super) fn new(
         rules: &ReuseRules<'_>,
-        simulated: bool,
         state: &Path,
         calibrate: Option<u32>,
         observer: &dyn Observer,
     ) -> Result<PlanInputs, Error> {
         let (file, compiled) = (rules.file, rules.compiled);
-        let (history, warning) = learn::known(state, file, compiled, simulated);
+        let known = |simulated| learn::known(state, file, compiled, simulated);
+        let (history, warning) = match rules.simulated {
+            Some(simulated) => known(simulated),
+            // A server on this machine may be a simulator; its runs teach where no others do.
+            None => match known(false) {
+                (history, None) if history == RunHistory::default() => known(true),
+                of_real_runs => of_real_runs,
+            },
+        };
         if let Some(warning) = warning {
             observer.notice(Notice::Warning(&warning));
         }

@@ -330,13 +330,7 @@ impl Engine {
             sends_all: new.options.no_reuse,
         };
         let calibrate = new.options.calibrate;
-        let inputs = PlanInputs::new(
-            &rules,
-            new.simulated,
-            self.state.path(),
-            calibrate,
-            observer,
-        )?;
+        let inputs = PlanInputs::new(&rules, self.state.path(), calibrate, observer)?;
         let nonce = Nonce::new(fastrand::u64(..));
         let run = NewRun {
             folder: new.folder,
