@@ -1,6 +1,6 @@
 //! `rowmill prune`: removes old runs and trials.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,23 +21,58 @@ pub(crate) fn run(
     catalog: &Arc<Catalog>,
     screen: &Arc<Screen>,
 ) -> Result<u8, Failure> {
-    // Several targets are of one state: that of the first.
-    let state = target::state(common, args.targets.first().map(PathBuf::as_path), screen)?;
-    let engine = engine(&state, Duration::ZERO, catalog, screen)?;
-    let options = PruneOptions {
-        targets: args.targets.clone(),
-        older_than: args.older_than,
-        keep_last: args.keep_last,
-        trials: args.trials,
+    let mut report = PruneReport {
         dry_run: args.dry_run,
+        ..PruneReport::default()
     };
-    let report = engine.prune(&options)?;
+    for (state, targets) in by_state(args, common, screen)? {
+        let engine = engine(&state, Duration::ZERO, catalog, screen)?;
+        let options = PruneOptions {
+            targets,
+            older_than: args.older_than,
+            keep_last: args.keep_last,
+            trials: args.trials,
+            dry_run: args.dry_run,
+        };
+        report.add(engine.prune(&options)?);
+    }
     if screen.json {
         screen.json(&report);
     } else {
         say(&report, screen);
     }
     Ok(code(&report))
+}
+
+/// The targets by the state that they belong to, in the order in which they were named. An id says
+/// nothing of its state, and is looked up in that of the first target.
+fn by_state(
+    args: &Prune,
+    common: &Common,
+    screen: &Screen,
+) -> Result<Vec<(PathBuf, Vec<PathBuf>)>, Failure> {
+    let first = args.targets.first().map(PathBuf::as_path);
+    let mut states = vec![(target::state(common, first, screen)?, Vec::new())];
+    for target in &args.targets {
+        let state = if target.exists() {
+            target::state_of(common, target)?
+        } else {
+            states[0].0.clone()
+        };
+        match states.iter_mut().find(|(known, _)| is_same(known, &state)) {
+            Some((_, targets)) => targets.push(target.clone()),
+            None => {
+                target::warn_of_others(&state, screen);
+                states.push((state, vec![target.clone()]));
+            }
+        }
+    }
+    Ok(states)
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    real(a) == real(b)
 }
 
 /// A run that was named and is kept was asked for in vain; one that is only too young was not asked

@@ -38,13 +38,22 @@ pub(crate) fn state(
     target: Option<&Path>,
     screen: &Screen,
 ) -> Result<PathBuf, Failure> {
-    let state = match (&common.state, target) {
-        (Some(typed), _) => typed.clone(),
-        (None, Some(target)) => StateLocation::of_target(target)?.into(),
-        (None, None) => StateLocation::of_working_directory().into(),
+    let state = match target {
+        Some(target) => state_of(common, target)?,
+        None => {
+            (common.state.clone()).unwrap_or_else(|| StateLocation::of_working_directory().into())
+        }
     };
     warn_of_others(&state, screen);
     Ok(state)
+}
+
+/// The state directory of a target.
+pub(crate) fn state_of(common: &Common, target: &Path) -> Result<PathBuf, Failure> {
+    match &common.state {
+        Some(typed) => Ok(typed.clone()),
+        None => Ok(StateLocation::of_target(target)?.into()),
+    }
 }
 
 /// The state directory of a command that names a job file.

@@ -135,6 +135,14 @@ pub enum KeptBecause {
 }
 
 impl PruneReport {
+    /// Adds what was removed and kept in another state.
+    pub fn add(&mut self, other: PruneReport) {
+        self.runs.extend(other.runs);
+        self.trials.extend(other.trials);
+        self.unfinished_removals += other.unfinished_removals;
+        self.bytes_freed += other.bytes_freed;
+    }
+
     /// The runs that are removed.
     pub fn removed_runs(&self) -> impl Iterator<Item = &PrunedRunReport> {
         self.runs.iter().filter(|run| run.kept.is_none())
