@@ -5,6 +5,7 @@ use rowmill::engine::{
 };
 use rowmill::output::OutputMode;
 
+use super::template::set_type;
 use crate::cli::format::{count, plural};
 
 /// What planning found by comparing the rows with earlier outputs, a line each.
@@ -117,7 +118,7 @@ pub(crate) fn cannot_continue(fault: &ContinueFault) -> String {
             named(columns)
         ),
         ContinueFault::OtherType { column, was, now } => {
-            format!("its column `{column}` has the type {was}, and the job's output {now}")
+            format!("its column `{column}` has the type {was}, in the job's output it has {now}")
         }
         ContinueFault::NotNull { column } => {
             format!("it has no column `{column}`, which cannot be null")
@@ -134,6 +135,22 @@ pub(crate) fn cannot_continue(fault: &ContinueFault) -> String {
 
 /// What to do about an output that cannot be continued.
 pub(crate) fn ways_out(error: &CannotContinue) -> String {
+    let as_before = match &error.why {
+        ContinueFault::OtherType { column, was, .. } if is_declarable(was) => format!(
+            "if `{column}` is a column of the source, {}: it is then read as before; or ",
+            set_type(column, was)
+        ),
+        _ => String::new(),
+    };
+    as_before + &other_ways_out(error)
+}
+
+/// Whether the job file can name a type for a column of the source.
+fn is_declarable(name: &str) -> bool {
+    name != "null" && !name.contains(' ')
+}
+
+fn other_ways_out(error: &CannotContinue) -> String {
     let mode = match error.mode {
         OutputMode::Append => "append",
         _ => "merge",

@@ -52,7 +52,7 @@ pub(crate) fn comparison_fix(fix: &ComparisonFix) -> String {
 }
 
 /// How to give a column of the source another type. A name that is no bare key of TOML is quoted.
-fn set_type(column: &str, data_type: &str) -> String {
+pub(crate) fn set_type(column: &str, data_type: &str) -> String {
     let is_bare = column
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');

@@ -11,7 +11,7 @@ use super::{CannotContinue, ContinueFault, answers, earlier};
 use crate::engine::{Error, Run};
 use crate::outcome::Status;
 use crate::output::{OutputSchema, OutputWriter};
-use crate::source::SourceRows;
+use crate::source::{SourceRows, type_name};
 
 /// Rows that stay, and how many of them succeeded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -41,8 +41,8 @@ pub(super) fn column_fault(of_file: &Schema, wanted: &OutputSchema) -> Option<Co
             Ok(found) if found.data_type() == field.data_type() => None,
             Ok(found) => Some(ContinueFault::OtherType {
                 column: field.name().clone(),
-                was: found.data_type().to_string(),
-                now: field.data_type().to_string(),
+                was: name_beside(found.data_type(), field.data_type()),
+                now: name_beside(field.data_type(), found.data_type()),
             }),
             Err(_) if field.is_nullable() => None,
             Err(_) => Some(ContinueFault::NotNull {
@@ -149,4 +149,14 @@ fn in_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Err
     };
     let columns = schema.fields().iter().map(column).collect();
     RecordBatch::try_new(Arc::clone(schema), columns).map_err(|error| Error::Bug(error.to_string()))
+}
+
+/// The name of a type as the job file has it; in full where the other one has the same name.
+fn name_beside(data_type: &DataType, other: &DataType) -> String {
+    let name = type_name(data_type);
+    if name == type_name(other) {
+        data_type.to_string()
+    } else {
+        name
+    }
 }
