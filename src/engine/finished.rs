@@ -29,7 +29,8 @@ pub(super) struct Finished {
     plan: Plan,
     /// Where its output is, or was.
     pub output: PathBuf,
-    /// Rows that did not succeed; those that the job left out on purpose do not count.
+    /// Rows without an answer that the job takes over (`request.reuse_status`); those that it left
+    /// out on purpose do not count.
     pub failed: u64,
 }
 
@@ -62,11 +63,14 @@ pub(super) fn of_job(
             .get("duplicate_key")
             .copied()
             .unwrap_or(0);
-        let done = export
-            .by_status
-            .get(&Status::Succeeded)
-            .copied()
-            .unwrap_or(0)
+        let answered = |status: &Status| {
+            *status == Status::Succeeded || file.job.request.reuse_status.contains(status)
+        };
+        let by_status = export.by_status.iter();
+        let done = by_status
+            .filter(|(status, _)| answered(status))
+            .map(|(_, rows)| rows)
+            .sum::<u64>()
             + left_out;
         let (rows, output) = (export.rows, export.path.clone()?);
         (!state.is_canceled()).then(|| Finished {
