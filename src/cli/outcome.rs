@@ -77,11 +77,17 @@ fn show_as(asked: Asked, report: &RunReport, schedule: Schedule, screen: &Screen
     if asked == Asked::Sent && !screen.json {
         screen.data(&report.run);
     }
-    if code == explain::DONE && report.nothing_to_do.is_some() {
+    if code == explain::DONE && report.nothing_to_do.is_some() && !has_collected(asked, report) {
         schedule.code_of_nothing()
     } else {
         code
     }
+}
+
+/// Whether a command that fetches finds what it is to fetch: a collect that is repeated, for one
+/// that was killed at its end or by a sensor that looks again, has done its work like the first.
+fn has_collected(asked: Asked, report: &RunReport) -> bool {
+    asked == Asked::Collected && report.manifest.rows > 0
 }
 
 /// A run as data.
