@@ -105,6 +105,13 @@ fn report(checked: &CheckReport, warned: u64) -> String {
         checked.output_columns.len()
     ));
     lines.push(outline_table(outline, &checked.source));
+    if checked.has_earlier_answers {
+        lines.push(
+            "           all rows are counted; `rowmill plan` shows those that an earlier output has \
+             answered"
+                .to_owned(),
+        );
+    }
     if !outline.budget.is_empty() {
         lines.push(estimate::in_short(&outline.estimate));
         lines.extend(estimate::limits(&outline.budget));

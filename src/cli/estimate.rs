@@ -7,7 +7,7 @@ use rowmill::source::SourceSpec;
 
 use super::format::{bytes, count, duration, percent, plural, usd};
 use super::layout::Column;
-use super::plan::rows_lines;
+use super::plan::{batches_to_send, rows_lines};
 use super::screen::{Screen, labelled, table};
 use super::words::budget as budget_words;
 use super::words::estimate as words;
@@ -111,7 +111,10 @@ pub(crate) fn in_short(estimate: &Estimate) -> String {
 }
 
 fn upload(outline: &PlanReport) -> String {
-    let batches = plural(outline.batches.len() as u64, "batch", "batches");
+    if outline.requests == 0 {
+        return "upload     nothing".to_owned();
+    }
+    let batches = plural(batches_to_send(outline), "batch", "batches");
     let time = std::time::Duration::from_millis(outline.body_bytes * 8_000 / BITS_PER_SECOND);
     format!(
         "upload     {} in {batches}, {} at 20 Mbit/s",

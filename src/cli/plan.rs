@@ -140,15 +140,24 @@ pub(crate) fn rows_lines(outline: &PlanReport, source: &SourceSpec) -> Vec<Strin
     lines
 }
 
+/// Batches that have requests: one whose rows all have an answer is not sent.
+pub(crate) fn batches_to_send(outline: &PlanReport) -> u64 {
+    let batches = outline.batches.iter();
+    batches.filter(|batch| batch.requests > 0).count() as u64
+}
+
 /// Rows and batches, as a check shows them.
 pub(crate) fn outline_table(outline: &PlanReport, source: &SourceSpec) -> String {
     let mut lines = rows_lines(outline, source);
-    lines.push(format!(
-        "batches    {}, {} to upload, {} of it shared by all requests",
-        count(outline.batches.len() as u64),
-        bytes(outline.body_bytes),
-        bytes(outline.shared_bytes * outline.requests)
-    ));
+    lines.push(match outline.requests {
+        0 => "batches    none, nothing to upload".to_owned(),
+        requests => format!(
+            "batches    {}, {} to upload, {} of it shared by all requests",
+            count(batches_to_send(outline)),
+            bytes(outline.body_bytes),
+            bytes(outline.shared_bytes * requests)
+        ),
+    });
     if let Some(cache) = words::estimate::cache_decision(&outline.cache) {
         lines.push(labelled("cache", &cache));
     }

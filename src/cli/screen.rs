@@ -50,6 +50,10 @@ pub(crate) struct Screen {
     bar: ProgressBar,
     /// Whether progress is a bar.
     has_bar: bool,
+    /// Whether stderr is a terminal.
+    is_terminal: bool,
+    /// Whether it says that the run is simulated.
+    has_banner: AtomicBool,
     last_line: Mutex<Option<Instant>>,
     /// What is waited for, by the last line that said so.
     waiting: Mutex<Option<WaitLine>>,
@@ -93,6 +97,8 @@ impl Screen {
             color: color(std::io::stdout().is_terminal()),
             bar,
             has_bar: is_terminal && !common.quiet && common.log_format == LogFormat::Text,
+            is_terminal,
+            has_banner: AtomicBool::new(false),
             last_line: Mutex::new(None),
             has_document: Mutex::new(false),
             waiting: Mutex::new(None),
@@ -169,8 +175,12 @@ impl Screen {
             .message(Level::Warn, Some(WARNING), text.as_ref(), Map::new);
     }
 
-    /// Prints that the run is simulated. Not even `--quiet` hides it.
+    /// Prints that the run is simulated. Not even `--quiet` hides it. A log has it once; on a
+    /// terminal, where the first line may have scrolled away, the end has it again.
     pub(crate) fn banner(&self) {
+        if self.has_banner.swap(true, Ordering::Relaxed) && !self.is_terminal {
+            return;
+        }
         const TEXT: &str = "SIMULATED: answers are invented; nothing is sent, nothing is billed";
         let simulated = || Map::from_iter([("simulated".to_owned(), Value::Bool(true))]);
         // The whole line is its label, so that all of it is in colour.

@@ -47,6 +47,9 @@ pub struct CheckReport {
     pub output_columns: Vec<String>,
     /// The rows, batches and bytes.
     pub plan: PlanReport,
+    /// Whether there are earlier outputs, whose answers a run takes over. A check does not read
+    /// them, so its plan counts and prices all rows.
+    pub has_earlier_answers: bool,
     /// What was found while the job was compiled.
     pub warnings: Vec<Warning>,
     /// The job's source, with the rows that were selected.
@@ -108,6 +111,7 @@ fn report(file: &JobFile, compiled: CompiledJob, plan: PlanReport) -> CheckRepor
             .iter()
             .map(|(path, _)| path.clone())
             .collect(),
+        has_earlier_answers: compiled.output_path.exists() || !request.reuse.is_empty(),
         output: compiled.output_path,
         output_columns: compiled
             .output

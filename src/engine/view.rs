@@ -142,6 +142,15 @@ impl RunView {
         }
     }
 
+    /// Batches that count: one that was split is replaced by its parts, and has no results.
+    #[must_use]
+    pub fn with_results(&self) -> usize {
+        let batches = self.batches.iter();
+        batches
+            .filter(|batch| batch.state != BatchStateKind::Split)
+            .count()
+    }
+
     /// Batches whose results are saved.
     #[must_use]
     pub fn collected(&self) -> usize {

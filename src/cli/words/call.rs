@@ -42,7 +42,10 @@ pub(crate) fn message(error: &Error) -> Option<String> {
 pub(crate) fn hint(error: &Error) -> Option<String> {
     Some(match error {
         Error::NoRun { .. } => {
-            "`rowmill status` lists the runs; name a run's folder or id, or a job file".to_owned()
+            "`rowmill status` lists the runs; name a run's folder, a job file, or a run's id. An id \
+             is looked up in `.rowmill` of the working directory: elsewhere, add `--state DIR` (it \
+             is `.rowmill` beside the job file)"
+                .to_owned()
         }
         Error::JobHasNoRun { .. } => {
             "start one with `rowmill run JOB`, or name another folder with --state".to_owned()
