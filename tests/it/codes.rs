@@ -434,3 +434,14 @@ fn a_retry_without_failed_rows_is_no_work_for_a_person() {
     assert!(report.nothing_to_do.is_some() && report.all_succeeded());
     assert_eq!(bench.sent().len(), 1);
 }
+
+#[test]
+fn collect_of_a_run_that_was_collected_before_is_done() {
+    let (work, sim) = (Workdir::new().with_rows(3), Sim::start());
+    let rowmill = |args: &[&str]| work.rowmill_at(&sim.url(), args);
+    rowmill(&["run", "job.toml"]).expect(0);
+    let with_code = ["--empty-exit-code", "99"];
+    rowmill(&[&["collect", "job.toml"], &with_code[..]].concat()).expect(0);
+    rowmill(&[&["run", "job.toml"], &with_code[..]].concat()).expect(99);
+    assert_eq!(sim.ledger().batches.len(), 1);
+}

@@ -424,3 +424,30 @@ fn names_the_binary_column_that_cannot_be_in_a_prompt() {
         .expect(2)
         .says("the column `picture` is binary");
 }
+
+#[test]
+fn a_job_without_rows_has_no_batch_and_a_check_says_that_it_counts_all_rows() {
+    let work = Workdir::new().with_rows(3);
+    let counts_all = "all rows are counted";
+    let first = work.rowmill(&["check", "job.toml"]).expect(0);
+    assert!(!first.stdout.contains(counts_all), "{}", first.stdout);
+    work.write("out.parquet", "");
+    let second = work.rowmill(&["check", "job.toml"]).expect(0);
+    assert!(second.stdout.contains(counts_all), "{}", second.stdout);
+    std::fs::remove_file(work.path("out.parquet")).unwrap();
+    work.write("rows.csv", "id,body\n");
+    let check = work.rowmill(&["check", "job.toml"]).expect(0).stdout;
+    assert!(
+        check.contains("batches    none, nothing to upload"),
+        "{check}"
+    );
+    let plan = work.rowmill(&["plan", "job.toml"]).expect(0).stdout;
+    assert!(plan.contains("upload     nothing"), "{plan}");
+}
+
+#[test]
+fn a_log_says_once_that_a_run_is_simulated() {
+    let work = Workdir::new().with_rows(3);
+    let run = work.rowmill(&["run", "job.toml", "--simulate"]).expect(0);
+    assert_eq!(run.stderr.matches("SIMULATED").count(), 1, "{}", run.stderr);
+}

@@ -13,7 +13,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 
-use crate::support::Workdir;
+use crate::support::{Sim, Workdir};
 
 /// Tables of the samples: the file, the key, the prompt.
 const TABLES: [(&str, &str, &str); 4] = [
@@ -471,4 +471,17 @@ fn a_sample_finds_every_row_without_a_key_and_extrapolates_those_that_cannot_be_
             "off by {off} ‰, said to be within {margin} ‰"
         );
     }
+}
+
+#[test]
+fn a_plan_beside_a_simulator_uses_what_simulated_runs_showed() {
+    let (work, sim) = (Workdir::new().with_rows(40), Sim::start());
+    let basis = || {
+        let plan = work.rowmill_at(&sim.url(), &["plan", "job.toml", "--no-reuse", "--json"]);
+        plan.expect(0).json()["plan"]["estimate"]["fit"]["basis"]["from"].clone()
+    };
+    assert_eq!(basis(), "constants");
+    work.rowmill_at(&sim.url(), &["run", "job.toml"]).expect(0);
+    assert!(work.path(".rowmill/test/learned.simulated.json").exists());
+    assert_ne!(basis(), "constants");
 }

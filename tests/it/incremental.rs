@@ -10,7 +10,7 @@ use rowmill::job::JobFile;
 use rowmill::output::OutputMode;
 
 use crate::in_process::Bench;
-use crate::support::{Table, Workdir};
+use crate::support::{Sim, Table, Workdir};
 
 /// A job over `rows.csv` with these lines in its sections `[request]` and `[output]`.
 fn job(request: &str, output: &str, path: &str) -> String {
@@ -737,4 +737,59 @@ fn a_kept_plan_is_refused_once_another_run_has_sent_its_rows() {
     let planned = bench.plan_at("again");
     assert!(bench.run_at(&planned).unwrap().all_succeeded());
     assert_eq!(bench.sent(), [4, 4, 1]);
+}
+
+#[test]
+fn refused_rows_that_count_as_answered_leave_nothing_to_do() {
+    let faults = "[[rows]]\noutcome = \"refused\"\nshare = 1.0";
+    let statuses = "reuse_status = [\"succeeded\", \"refused\"]";
+    let work = work(statuses, "mode = \"merge\"");
+    work.write("rows.csv", rows(&FOUR));
+    let bench = Bench::with(work, faults, std::time::Duration::ZERO);
+    let first = bench.run().unwrap();
+    assert!(!first.all_succeeded());
+    let second = bench.run().unwrap();
+    let nothing = second.nothing_to_do.as_ref().expect("nothing to do");
+    assert_eq!(nothing.failed, 0);
+    assert_eq!(second.folder, first.folder);
+    assert_eq!(bench.sent(), [4]);
+}
+
+#[test]
+fn a_column_of_another_type_is_named_with_the_way_out() {
+    let job = job("", "mode = \"merge\"", "out.parquet").replace("rows.csv", "rows.jsonl");
+    let sim = Sim::start();
+    for (first, was, second, now) in [
+        ("1", "int64", "\"today\"", "string"),
+        ("\"today\"", "string", "2", "int64"),
+    ] {
+        let work = Workdir::new();
+        work.write("job.toml", &job).write("user.j2", "{{ body }}");
+        let night = |seen: &str| {
+            let row = format!("{{\"id\": \"a\", \"body\": \"one\", \"seen\": {seen}}}\n");
+            work.write("rows.jsonl", row);
+        };
+        let run = |code: i32| {
+            work.rowmill_at(&sim.url(), &["run", "job.toml"])
+                .expect(code)
+        };
+        let set_type = format!("columns.seen = \"{was}\"");
+        night(first);
+        run(0);
+        night(second);
+        run(2)
+            .says(&format!(
+                "its column `seen` has the type {was}, in the job's output it has {now}"
+            ))
+            .says(&format!("set `{set_type}` under `[source]`"));
+        if was == "string" {
+            // A text column holds every value, so the declared type is the way out.
+            work.write(
+                "job.toml",
+                job.replace("[key]", &format!("{set_type}\n[key]")),
+            );
+            run(0);
+            assert_eq!(work.parquet("out.parquet").column("seen"), ["2"]);
+        }
+    }
 }

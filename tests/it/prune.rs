@@ -594,3 +594,24 @@ fn the_command_needs_an_age_or_a_run_and_says_what_it_did() {
         .says("1 trial output");
     assert!(!work.path("out.simulated.parquet").exists());
 }
+
+#[test]
+fn the_command_prunes_each_job_in_its_own_state() {
+    let work = Workdir::new().with_rows(2);
+    for folder in ["a", "b"] {
+        work.write(&format!("{folder}/job.toml"), JOB);
+        work.write(&format!("{folder}/rows.csv"), work.read("rows.csv"));
+        let job = format!("{folder}/job.toml");
+        work.rowmill(&["run", &job, "--simulate"]).expect(0);
+    }
+    let both = ["prune", "a/job.toml", "b/job.toml", "--trials"];
+    let report = work.rowmill(&[&both[..], &["--json"]].concat()).expect(0);
+    let report = report.json();
+    assert_eq!(report["runs"].as_array().unwrap().len(), 2);
+    for folder in ["a", "b"] {
+        let state = work.path(&format!("{folder}/.rowmill"));
+        let found = report["runs"].as_array().unwrap().iter();
+        let folders = found.map(|run| work.path(run["folder"].as_str().unwrap()));
+        assert_eq!(folders.filter(|run| run.starts_with(&state)).count(), 1);
+    }
+}
