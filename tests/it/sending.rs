@@ -306,6 +306,10 @@ fn a_batch_with_too_many_requests_is_sent_in_smaller_ones() {
         6,
         "two batches went in three each: {sizes:?}"
     );
+    // The two that were split have no results, and are not waited for.
+    let view = bench.engine().status(&bench.newest_run()).unwrap().0;
+    assert_eq!((view.batches.len(), view.with_results()), (11, 9));
+    assert_eq!(view.collected(), 9);
     bench.check_output(35);
     bench.check_ledger(35);
 }
