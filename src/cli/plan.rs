@@ -143,6 +143,9 @@ pub(crate) fn rows_lines(outline: &PlanReport, source: &SourceSpec) -> Vec<Strin
 /// Rows and batches, as a check shows them.
 pub(crate) fn outline_table(outline: &PlanReport, source: &SourceSpec) -> String {
     let mut lines = rows_lines(outline, source);
+    if outline.requests == 0 {
+        return lines.join("\n");
+    }
     lines.push(format!(
         "batches    {}, {} to upload, {} of it shared by all requests",
         count(outline.batches.len() as u64),

@@ -291,7 +291,7 @@ fn line(view: &Result<RunView, (PathBuf, Error)>) -> Vec<String> {
         manifest.run.clone(),
         words::journal::stage(manifest.state),
         count(manifest.rows),
-        format!("{} of {} saved", view.collected(), view.batches.len()),
+        format!("{} of {} saved", view.collected(), view.whole_batches()),
         money(view.money.as_ref()),
         if manifest.simulated {
             "simulated".to_owned()

@@ -31,6 +31,8 @@ pub(super) struct Finished {
     pub output: PathBuf,
     /// Rows that did not succeed; those that the job left out on purpose do not count.
     pub failed: u64,
+    /// Those of them whose status does not count as answered.
+    pub unanswered: u64,
 }
 
 /// The finished runs of a job as it is now, newest first: of the same kind and the same provider,
@@ -62,18 +64,19 @@ pub(super) fn of_job(
             .get("duplicate_key")
             .copied()
             .unwrap_or(0);
-        let done = export
-            .by_status
-            .get(&Status::Succeeded)
-            .copied()
-            .unwrap_or(0)
-            + left_out;
-        let (rows, output) = (export.rows, export.path.clone()?);
+        let rows_without = |statuses: &[Status]| {
+            let of_them = export.by_status.iter();
+            let of_them = of_them.filter(|(status, _)| statuses.contains(status));
+            let done: u64 = of_them.map(|(_, rows)| *rows).sum();
+            export.rows.saturating_sub(done + left_out)
+        };
+        let output = export.path.clone()?;
         (!state.is_canceled()).then(|| Finished {
             folder,
             plan,
             output,
-            failed: rows.saturating_sub(done),
+            failed: rows_without(&[Status::Succeeded]),
+            unanswered: rows_without(&file.job.request.reuse_status),
         })
     };
     Ok(over.filter_map(|run| read(run.path)).collect())

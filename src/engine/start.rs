@@ -169,12 +169,12 @@ impl Engine {
         }
         let compiled = self.compile(file)?;
         let mut alike = finished;
-        // A merge sends failed rows again, whether or not anything else has changed.
-        let sends_failed = file.job.output.mode == OutputMode::Merge;
+        // A merge sends rows without an answer again, whether or not anything else has changed.
+        let sends_unanswered = file.job.output.mode == OutputMode::Merge;
         let continues = file.job.output.mode != OutputMode::Overwrite && !options.rows.narrows();
         alike.retain(|finished| {
             finished.has_files_of(&compiled)
-                && !(sends_failed && finished.failed > 0)
+                && !(sends_unanswered && finished.unanswered > 0)
                 && !(continues && finished.is_continued())
         });
         if let Some(same) = alike

@@ -142,6 +142,14 @@ impl RunView {
         }
     }
 
+    /// Batches without those that were split: their parts are counted.
+    #[must_use]
+    pub fn whole_batches(&self) -> usize {
+        let is_split = |state: &BatchStateKind| *state == BatchStateKind::Split;
+        let states = self.batches.iter().map(|batch| batch.state);
+        states.filter(|state| !is_split(state)).count()
+    }
+
     /// Batches whose results are saved.
     #[must_use]
     pub fn collected(&self) -> usize {

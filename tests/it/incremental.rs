@@ -259,6 +259,23 @@ fn sends_failed_rows_of_a_merge_again() {
 }
 
 #[test]
+fn a_merge_whose_other_rows_count_as_answered_has_nothing_to_do() {
+    let faults = "[[rows]]\noutcome = \"refused\"\nshare = 1.0";
+    let work = work(
+        "reuse_status = [\"succeeded\", \"refused\"]",
+        "mode = \"merge\"",
+    );
+    work.write("rows.csv", rows(&FOUR));
+    let bench = Bench::with(work, faults, std::time::Duration::ZERO);
+    let first = bench.run().unwrap();
+    assert!(!first.all_succeeded());
+    let again = bench.run().unwrap();
+    assert_eq!((&again.run, &again.folder), (&first.run, &first.folder));
+    assert!(again.nothing_to_do.is_some());
+    assert_eq!(bench.sent(), [4]);
+}
+
+#[test]
 fn a_trial_is_not_paid_again_by_the_full_run() {
     let work = work("", "");
     work.write("rows.csv", rows(&FOUR));
