@@ -169,7 +169,7 @@ impl Engine {
         }
         let compiled = self.compile(file)?;
         let mut alike = finished;
-        // A merge sends failed rows again, whether or not anything else has changed.
+        // A merge sends rows without an answer again, whether or not anything else has changed.
         let sends_failed = file.job.output.mode == OutputMode::Merge;
         let continues = file.job.output.mode != OutputMode::Overwrite && !options.rows.narrows();
         alike.retain(|finished| {

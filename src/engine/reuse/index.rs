@@ -9,7 +9,7 @@
 //! one in ten thousand million, and a row that is taken is compared by its whole hash once more
 //! when it is written.
 //!
-//! There are so many buckets that each has 4 to 8 entries, as long as hashes differ: a search reads one bucket and the entries
+//! There are so many buckets that each has 8 to 16 entries, as long as hashes differ: a search reads one bucket and the entries
 //! beside each other that follow, and not a path of a binary search through all of them.
 //!
 //! **Memory:** 14 bytes a row, and up to one for the buckets, whatever the rows hold.
@@ -24,7 +24,7 @@ pub(super) type ShortHash = [u8; HASH_BYTES];
 type Entry = [u8; HASH_BYTES + 4];
 
 /// About the most entries of a bucket.
-const BUCKET_ENTRIES: usize = 8;
+const BUCKET_ENTRIES: usize = 16;
 
 /// Collects entries, in any order.
 #[derive(Debug, Default)]
