@@ -126,8 +126,9 @@ impl Engine {
 
     /// Settles what the ledger holds for abandoned runs, as far as their batches have ended, and
     /// releases what was reserved for batches that have outlived their time. What cannot be settled
-    /// now is settled the next time.
-    pub(super) fn settle_abandoned(&self, connection: &Connection) {
+    /// now is settled the next time. Without a connection, the provider of a run is connected to only
+    /// where there is something to settle.
+    pub(super) fn settle_abandoned(&self, connection: Option<&Connection>) {
         let Ok(reservations) = leftovers::reservations(self.state.path(), self.ledger_patience)
         else {
             return;
@@ -139,10 +140,8 @@ impl Engine {
         for folder in folders.filter(|f| crate::journal::stage_of(f) == Some(Stage::Abandoned)) {
             let opened = Run::open(&folder, self.clock.now(), &self.budget_context(None));
             let Ok((mut run, _)) = opened else { continue };
-            if is_reachable && run.check_origin(&connection.origin()).is_ok() {
-                let context = self.brief_context(&run, connection);
-                let looked = connection.block_on(context.drive(&mut run, Until::PolledOnce));
-                is_reachable = looked.is_ok();
+            if is_reachable {
+                is_reachable = self.look_briefly(&mut run, connection);
             }
             let Ok(amount) = run.release_outlived(self.clock.now()) else {
                 continue;
@@ -155,6 +154,24 @@ impl Engine {
                 });
             }
         }
+    }
+
+    /// Asks the provider of an abandoned run once what has ended; `false` where it cannot be
+    /// reached. That of another provider is not asked.
+    fn look_briefly(&self, run: &mut Run, connection: Option<&Connection>) -> bool {
+        let own = match connection {
+            Some(_) => None,
+            None => self.connect_to(run, false).ok(),
+        };
+        let Some(connection) = connection.or(own.as_ref()) else {
+            return true;
+        };
+        if run.check_origin(&connection.origin()).is_err() {
+            return true;
+        }
+        let context = self.brief_context(run, connection);
+        let looked = connection.block_on(context.drive(run, Until::PolledOnce));
+        looked.is_ok()
     }
 }
 

@@ -16,7 +16,7 @@ use super::connect::{ApiOptions, Connection};
 use super::context::{RunOutcome, Until, between};
 use super::finished::Finished;
 use super::kept_job::absolute;
-use super::notice::Notice;
+use super::notice::{LostAnswers, Notice};
 use super::options::{
     CollectOptions, PlanOptions, ReexportOptions, RetryOptions, RunOptions, Target,
 };
@@ -61,8 +61,11 @@ impl Engine {
             (Some(_), true) => Some(self.connect_simulator_in(scratch.path(), &api_options)?),
             (Some(_), false) => Some(self.connect(&api_options)?),
         };
-        let simulated =
-            options.simulate || connection.as_ref().is_some_and(Connection::is_simulated);
+        let simulated = match self.is_simulated(options.simulate, connection.as_ref()) {
+            Some(simulated) => simulated,
+            // What is kept is sent later: it says what kind it is, as every run does.
+            None => options.out.is_some() && self.connect(&api_options)?.is_simulated(),
+        };
         if options.out.is_some() {
             let (simulate, rows, take_over) = (options.simulate, &options.rows, options.take_over);
             self.check_start(&file, simulate, rows, take_over)?;
@@ -80,6 +83,7 @@ impl Engine {
                     no_reuse: options.no_reuse,
                     ..RunOptions::default()
                 };
+                self.restore_output(&file, &run_options, simulated)?;
                 let new = NewPlan {
                     folder,
                     origin,
@@ -118,12 +122,15 @@ impl Engine {
             sends_all: options.no_reuse,
         };
         if !options.no_reuse
-            && let Some((output, run)) = self.writer_of_lost_output(file, options.simulate)
+            && let Some(lost) = self.lost_output(file, options.simulate, rules.simulated)
         {
             self.observer.notice(Notice::OutputGone {
-                output: &output,
-                run: &run,
-                is_restored: false,
+                output: &lost.output,
+                run: &lost.writer,
+                answers: match lost.has_writer {
+                    true => LostAnswers::LeftToARun,
+                    false => LostAnswers::Removed,
+                },
             });
         }
         let inputs = PlanInputs::new(&rules, state, options.calibrate, observer)?;
@@ -224,7 +231,7 @@ impl Engine {
                 return Err(Error::Bug("a finished run is still unfinished".to_owned()));
             }
         };
-        self.settle_abandoned(&connection);
+        self.settle_abandoned(Some(&connection));
         if options.resubmit_uncertain && run.resubmit_doubtful() == 0 {
             self.observer.notice(Notice::NothingUncertain);
         }
@@ -456,6 +463,7 @@ impl Engine {
         until: Until,
         replace: bool,
     ) -> Result<RunReport, Error> {
+        self.settle_abandoned(None);
         let change = finished.lost_output();
         self.observer.notice(Notice::NothingToDo {
             run: &finished.folder,

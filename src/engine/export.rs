@@ -25,7 +25,7 @@ use super::learn::{self, RunObserver};
 use super::notice::{Notice, Observer};
 use super::previous_output::{self};
 use super::retry::{Lengths, RetryPolicy};
-use super::reuse::{ExistingAnswers, KeptCounts, KeptRows, write_kept};
+use super::reuse::{ExistingAnswers, KeptCounts, KeptRows, hash_of, write_kept};
 use super::{Error, Run, reuse};
 
 /// Why a row was not sent whose batch the budget held back.
@@ -154,6 +154,8 @@ pub(super) fn export(
     );
     let (place, set_aside) = previous_output::place(run, &summary, &path, &spec);
     let written = writer.finish_as(&place)?;
+    let continues = run.reuse().is_some_and(|plan| plan.continues());
+    let hash = continues.then(|| hash_of(&written.path)).transpose()?;
     if run.plan().narrowed || set_aside.is_some() {
         reuse::keep_answers(run, &written.path)?;
     }
@@ -164,6 +166,7 @@ pub(super) fn export(
             path: written.path,
             rows: summary.totals.rows,
             by_status: summary.totals.statuses.clone(),
+            hash: hash.map(|(_, hash)| hash),
         },
     )?;
     run.keep_summary(&summary);

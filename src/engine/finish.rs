@@ -108,7 +108,7 @@ impl Engine {
                 self.open(folder, false, options.max_cost)
             })?;
         run.check_not_abandoned()?;
-        self.settle_abandoned(&connection);
+        self.settle_abandoned(Some(&connection));
         let lacks_results = run.may_fetch_more(self.clock.now());
         if lacks_results {
             // What can be fetched for nothing is not paid again.

@@ -117,7 +117,7 @@ pub use failures::{Failures, FirstFailure};
 pub use faults::{Causes, FaultCount, Faults};
 pub use not_started::NotStarted;
 pub use note::{StepNote, UncertainCause};
-pub use notice::{Notice, Observer, RetryCost, Silent, WaitReason};
+pub use notice::{LostAnswers, Notice, Observer, RetryCost, Silent, WaitReason};
 pub use options::{
     CancelOptions, CheckOptions, CollectOptions, IfRunning, PlanOptions, PreviewOptions,
     PruneOptions, ReexportOptions, RetryOptions, RowSelection, RunOptions, Target,
@@ -141,7 +141,9 @@ pub(crate) use run::Run;
 pub use run_place::ledger_of;
 pub use setup::Engine;
 pub use shared::{CacheVerdict, SharedReport};
-pub use start_checks::{OldState, OldStateMove, OutputTaken, StateNote, TakenBecause};
+pub use start_checks::{
+    OldState, OldStateMove, OutputTaken, PlanOutdatedBy, StateNote, TakenBecause,
+};
 pub use state_files::OutputMark;
 pub use state_location::StateLocation;
 pub use submit::RefusedBatch;
@@ -349,17 +351,14 @@ pub enum Error {
         /// The run.
         run: PathBuf,
     },
-    /// A run of which nothing was sent was planned before another run of its job sent rows: the
-    /// rows that both have would be paid twice.
-    #[error("`{}` was planned before the run `{}` sent {sent} rows of the job",
-        .run.display(), .by.display())]
+    /// A run of which nothing was sent was planned before another run of its job sent rows, or
+    /// wrote the output that it continues.
+    #[error("`{}` was planned before {since}", .run.display())]
     PlanOutdated {
         /// The run.
         run: PathBuf,
-        /// The other run.
-        by: PathBuf,
-        /// Requests that the other run sent.
-        sent: u64,
+        /// What has happened since.
+        since: PlanOutdatedBy,
     },
     /// The ledger is gone, or lacks runs since it was gone: what they spent is unknown.
     #[error("the ledger `{}` is lost: budgets do not know what was spent", .ledger.display())]

@@ -218,14 +218,14 @@ pub enum Notice<'a> {
         /// Why; `None` where it only takes its own place.
         change: Option<OutputChange>,
     },
-    /// The output of a job is gone, and the run that wrote it last has its answers.
+    /// The output of a job is gone, and its rows are about to be planned.
     OutputGone {
         /// The output.
         output: &'a Path,
-        /// The run's folder.
+        /// The folder of the run that wrote it last.
         run: &'a Path,
-        /// Whether the output is written again now; a dry run leaves that to a run.
-        is_restored: bool,
+        /// What becomes of its answers.
+        answers: LostAnswers,
     },
     /// Saved results are missing or were altered, and are fetched again, which costs nothing.
     ResultsFetchedAgain {
@@ -268,6 +268,19 @@ pub enum Notice<'a> {
     State(&'a StateNote),
     /// Something the user should know, and need not act on.
     Note(&'a StepNote),
+}
+
+/// What becomes of the answers of an output that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LostAnswers {
+    /// The output is written again now.
+    WrittenAgain,
+    /// A run will write the output again first; a dry run counts their rows as if they were new.
+    LeftToARun,
+    /// They cannot be reused: the run that wrote the output was removed.
+    Removed,
 }
 
 /// What a run waits for besides the batches in flight, and until when.

@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use crate::journal;
 use crate::outcome::Status;
-use crate::output::{self, OutputMode, OutputSpec};
+use crate::output::{self, OutputSpec};
 
 use super::Run;
 use super::export_options::{INCOMPLETE, SIMULATED};
@@ -98,11 +98,8 @@ pub(super) fn place(
 }
 
 /// Whether a run continues an output, and another one exists there by now: its rows would be lost.
-fn is_not_the_base(run: &Run, path: &Path) -> bool {
-    let Some(plan) = run
-        .reuse()
-        .filter(|plan| plan.mode != OutputMode::Overwrite)
-    else {
+pub(super) fn is_not_the_base(run: &Run, path: &Path) -> bool {
+    let Some(plan) = run.reuse().filter(|plan| plan.continues()) else {
         return false;
     };
     match &plan.base {
@@ -230,13 +227,19 @@ fn look(path: &Path, spec: &OutputSpec) -> Option<OutputInfo> {
     })
 }
 
-/// Whether the run itself wrote what stands at a place.
+/// Whether the run itself wrote what stands at a place, and no other program has changed it since.
 fn is_own(run: &Run, path: &Path) -> bool {
-    let wrote_it = run
-        .state()
-        .export()
-        .is_some_and(|(export, _)| export.path.as_deref() == Some(path));
-    wrote_it && writer_of(run, path).is_none_or(|writer| writer.run == run.plan().run)
+    let Some((export, _)) = run.state().export() else {
+        return false;
+    };
+    let is_unchanged = |written: &String| match hash_of(path) {
+        Ok((_, hash)) => hash == *written,
+        // An output that is gone is written again.
+        Err(_) => !path.exists(),
+    };
+    export.path.as_deref() == Some(path)
+        && writer_of(run, path).is_none_or(|writer| writer.run == run.plan().run)
+        && export.hash.as_ref().is_none_or(is_unchanged)
 }
 
 /// The run that wrote what stands at a place, where it is beside this one.

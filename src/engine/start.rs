@@ -28,7 +28,7 @@ use super::export_options::SIMULATED;
 use super::finished::{self, Finished};
 use super::kept_job::absolute;
 use super::new_run::NewRun;
-use super::notice::Notice;
+use super::notice::{LostAnswers, Notice};
 use super::options::{RunOptions, Target};
 use super::plan_inputs::PlanInputs;
 use super::plan_report::PlanReport;
@@ -65,6 +65,16 @@ pub(super) struct NewPlan<'a> {
     pub(super) options: &'a RunOptions,
 }
 
+/// An output that is gone.
+pub(super) struct LostOutput {
+    /// Where it was.
+    pub(super) output: PathBuf,
+    /// The folder of the run that wrote it last.
+    pub(super) writer: PathBuf,
+    /// Whether that run is still there.
+    pub(super) has_writer: bool,
+}
+
 /// Whether an unfinished run of a job that has changed is ended, so that the changed job can be
 /// planned: only rows have changed, or everything of it was sent. Nothing more of it is sent, and
 /// its answers are reused.
@@ -81,7 +91,7 @@ impl Engine {
                 let opened = self.open(folder, options.simulate, options.max_cost)?;
                 opened.0.check_not_abandoned()?;
                 if !options.no_reuse {
-                    self.check_not_outdated(&opened.0)?;
+                    self.check_not_outdated(&opened.0, options.replace_output)?;
                 }
                 self.check_output_of(&opened.0, options.take_over)?;
                 return Ok(Started::ready(opened));
@@ -248,9 +258,7 @@ impl Engine {
             };
             compiled = self.upload(compiled, file, connection)?;
         }
-        if !options.no_reuse || file.job.output.mode != OutputMode::Overwrite {
-            self.restore_output(file, options.simulate)?;
-        }
+        self.restore_output(file, options, simulated)?;
         // The sample is counted before the plan is written, and by the same provider.
         if connection.is_none() && options.calibrate.is_some() {
             connection = Some(self.connect_simulator(&api_options)?);
@@ -278,25 +286,44 @@ impl Engine {
 
     /// Writes the output of a job again where it is gone, from the answers of the run that wrote it
     /// last: they are reused, and rows that no source has any more are kept.
-    fn restore_output(&self, file: &JobFile, in_process: bool) -> Result<(), Error> {
-        let Some((output, writer)) = self.writer_of_lost_output(file, in_process) else {
+    ///
+    /// # Errors
+    /// As the export gives them: nothing is sent whose answers may be there.
+    pub(super) fn restore_output(
+        &self,
+        file: &JobFile,
+        options: &RunOptions,
+        simulated: bool,
+    ) -> Result<(), Error> {
+        if options.no_reuse && file.job.output.mode == OutputMode::Overwrite {
+            return Ok(());
+        }
+        let Some(lost) = self.lost_output(file, options.simulate, Some(simulated)) else {
             return Ok(());
         };
         self.observer.notice(Notice::OutputGone {
-            output: &output,
-            run: &writer,
-            is_restored: true,
+            output: &lost.output,
+            run: &lost.writer,
+            answers: match lost.has_writer {
+                true => LostAnswers::WrittenAgain,
+                false => LostAnswers::Removed,
+            },
         });
-        let mut run = self.open_offline(&writer, None)?;
-        self.export_opened(&mut run).map(drop)
+        if lost.has_writer {
+            let mut run = self.open_offline(&lost.writer, None)?;
+            self.export_opened(&mut run)?;
+        }
+        Ok(())
     }
 
-    /// The output of a job where it is gone, and the run that wrote it last, where that is there.
-    pub(super) fn writer_of_lost_output(
+    /// The output of a job where it is gone, and the run that wrote it last, be it removed since;
+    /// `None` where that was of the other kind. `simulated` is unknown before there is a connection.
+    pub(super) fn lost_output(
         &self,
         file: &JobFile,
         in_process: bool,
-    ) -> Option<(PathBuf, PathBuf)> {
+        simulated: Option<bool>,
+    ) -> Option<LostOutput> {
         let output = absolute(&file.resolve(&file.job.output.path));
         let output = match in_process {
             true => output::beside(&output, SIMULATED),
@@ -306,8 +333,14 @@ impl Engine {
             return None;
         }
         let runs = self.state.of_job_named(&file.job.head.name);
-        let writer = runs.join(journal::writer_of(&runs, &output)?.run);
-        journal::is_run(&writer).then_some((output, writer))
+        let last = journal::writer_of(&runs, &output)
+            .filter(|last| simulated.is_none_or(|simulated| simulated == last.simulated))?;
+        let writer = runs.join(last.run);
+        Some(LostOutput {
+            has_writer: journal::is_run(&writer),
+            output,
+            writer,
+        })
     }
 
     /// Plans a job into a new run's folder.

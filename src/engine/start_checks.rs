@@ -1,6 +1,7 @@
 //! What refuses a start before anything is planned or sent: a state, a job file, an output or a
 //! clock that do not belong together. Rows could be paid twice otherwise.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,6 +14,7 @@ use crate::ledger::Ledger;
 use super::kept_job::absolute;
 use super::leftovers::is_run_id;
 use super::notice::Notice;
+use super::previous_output::is_not_the_base;
 use super::run_place::RunPlace;
 use super::setup::Engine;
 use super::state_files::{JobRecord, OutputMark, StateRecord, is_same_place, plain};
@@ -52,6 +54,40 @@ pub enum TakenBecause {
     OtherState,
     /// The other job still exists.
     OtherJob,
+}
+
+/// What has happened since a run was planned of which nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PlanOutdatedBy {
+    /// Another run of the job has sent rows: those that both have would be paid twice.
+    RowsSent {
+        /// The other run.
+        run: PathBuf,
+        /// The rows that it sent.
+        rows: u64,
+    },
+    /// The output that the run would merge with or append to was written by another run or program.
+    OutputChanged {
+        /// The output.
+        output: PathBuf,
+    },
+}
+
+impl fmt::Display for PlanOutdatedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlanOutdatedBy::RowsSent { run, rows } => {
+                let s = if *rows == 1 { "" } else { "s" };
+                let run = run.display();
+                write!(f, "the run `{run}` sent {rows} row{s} of the job")
+            }
+            PlanOutdatedBy::OutputChanged { output } => {
+                write!(f, "the output `{}` was changed", output.display())
+            }
+        }
+    }
 }
 
 /// Runs of a job in the working directory, where earlier versions kept them.
@@ -178,27 +214,36 @@ impl Engine {
         self.check_output(&claim, take_over)
     }
 
-    /// Checks that no other run of the job has sent rows since an opened run was planned, where
-    /// nothing of this one was sent: its plan does not know their answers.
+    /// Checks that an opened run of which nothing was sent still fits: no other run of the job has
+    /// sent rows since it was planned, whose answers its plan does not know, and the output that it
+    /// continues is what it was.
     ///
     /// # Errors
     /// [`Error::PlanOutdated`]; [`Error::Journal`] where the runs of the job cannot be listed.
-    pub(super) fn check_not_outdated(&self, run: &Run) -> Result<(), Error> {
-        if !run.state().has_sent_nothing() {
+    pub(super) fn check_not_outdated(&self, run: &Run, replace: bool) -> Result<(), Error> {
+        let state = run.state();
+        if !state.has_sent_nothing() || state.export().is_some() {
             return Ok(());
         }
+        let outdated = |since| {
+            Err(Error::PlanOutdated {
+                run: run.folder().to_path_buf(),
+                since,
+            })
+        };
         let plan = run.plan();
         for other in journal::runs_of(self.state.path(), &plan.job_name)? {
             if is_same_place(&other.path, run.folder()) {
                 continue;
             }
-            if let Some(sent) = sent_since(&other.path, plan) {
-                return Err(Error::PlanOutdated {
-                    run: run.folder().to_path_buf(),
-                    by: other.path,
-                    sent,
-                });
+            if let Some(rows) = sent_since(&other.path, plan) {
+                let run = other.path;
+                return outdated(PlanOutdatedBy::RowsSent { run, rows });
             }
+        }
+        let output = run.output_path();
+        if !replace && is_not_the_base(run, &output) {
+            return outdated(PlanOutdatedBy::OutputChanged { output });
         }
         Ok(())
     }
@@ -401,7 +446,7 @@ fn sent_since(run: &Path, planned: &Plan) -> Option<u64> {
         return None;
     }
     let is_new = match state.export() {
-        Some((export, _)) => export.at > planned.created_at,
+        Some((export, _)) => export.since > planned.created_at,
         None => !state.is_canceled(),
     };
     let sent = state

@@ -187,6 +187,10 @@ pub enum Event {
         rows: u64,
         /// Rows by status.
         by_status: BTreeMap<Status, u64>,
+        /// blake3 of it, in hex, where later runs continue it; left out otherwise, and by earlier
+        /// versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<String>,
     },
     /// The output was not put in its place, because too few rows succeeded.
     HeldBack {

@@ -93,6 +93,8 @@ pub fn unfinished(
 pub struct LastWriter {
     /// Its id.
     pub run: String,
+    /// Whether its answers are simulated.
+    pub simulated: bool,
     /// The files of its source; `None` where the run was removed.
     pub sources: Option<Vec<SourceFile>>,
 }
@@ -107,6 +109,7 @@ pub fn writer_of(runs: &Path, output: &Path) -> Option<LastWriter> {
         let (export, _) = state.export()?;
         let writer = LastWriter {
             run: plan.run,
+            simulated: plan.simulated,
             sources: Some(plan.sources),
         };
         (export.path.as_deref() == Some(output)).then_some((export.at, writer))
@@ -119,6 +122,7 @@ pub fn writer_of(runs: &Path, output: &Path) -> Option<LastWriter> {
         let written = pruned.written.filter(|written| written.path == output)?;
         let writer = LastWriter {
             run: pruned.run,
+            simulated: pruned.simulated,
             sources: None,
         };
         Some((written.at, writer))

@@ -218,6 +218,7 @@ fn whole_story() -> Vec<Event> {
             path: "out.parquet".into(),
             rows: 6,
             by_status: statuses,
+            hash: Some("e".repeat(64)),
         },
         Event::Abandoned {
             reason: AbandonReason::Requested,

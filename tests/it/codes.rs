@@ -88,6 +88,28 @@ fn collect_tells_nothing_sent_from_not_ended_and_from_done() {
 }
 
 #[test]
+fn a_plan_that_another_run_has_overtaken_is_refused_before_anything_is_sent() {
+    let (work, sim) = (Workdir::new().with_rows(3), Sim::start());
+    let rowmill = |args: &[&str]| work.rowmill_at(&sim.url(), args);
+    rowmill(&["plan", "job.toml", "--out", "monday"]).expect(0);
+    rowmill(&["run", "job.toml"]).expect(0);
+    for command in ["run", "submit"] {
+        rowmill(&[command, "monday"])
+            .expect(2)
+            .says("`monday` was planned before the run `")
+            .says("` sent 3 rows of the job")
+            .says("rows that both have would be paid twice")
+            .says("hint: plan the job again")
+            .says("`--no-reuse` sends all rows of this plan");
+    }
+    let json = rowmill(&["run", "monday", "--json"]).expect(2).json();
+    assert_eq!(json["error"]["kind"], "plan_outdated");
+    assert_eq!(sim.ledger().batches.len(), 1);
+    rowmill(&["run", "monday", "--no-reuse"]).expect(0);
+    assert_eq!(sim.ledger().batches.len(), 2);
+}
+
+#[test]
 fn a_night_without_rows_writes_an_empty_output_and_has_its_own_code_if_asked() {
     for (rows, why) in [
         ("id,body\n", json!({ "kind": "empty_source" })),

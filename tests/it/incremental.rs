@@ -1,10 +1,12 @@
 //! Only what is new is sent: answers of earlier outputs, merges, additions, identical requests.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rowmill::engine::{
-    ContinueFault, Error, PlanOptions, RequestChange, RowClass, RowSelection, RunOptions,
-    RunReport, Target,
+    ContinueFault, Error, ExportSummary, PlanOptions, PlanOutdatedBy, PruneOptions,
+    ReexportOptions, RequestChange, RowClass, RowSelection, RunOptions, RunReport, Target,
+    WorseOutput,
 };
 use rowmill::job::JobFile;
 use rowmill::output::OutputMode;
@@ -717,10 +719,15 @@ fn a_kept_plan_is_refused_once_another_run_has_sent_its_rows() {
     let planned = bench.plan_at("planned");
     let later = bench.run().unwrap().folder;
     let refused = bench.run_at(&planned);
-    let Err(Error::PlanOutdated { run, by, sent }) = refused else {
+    let Err(Error::PlanOutdated { run, since }) = refused else {
         panic!("{refused:?}");
     };
-    assert_eq!((run, by, sent), (planned.clone(), later, 4));
+    assert_eq!(run, planned);
+    let sent = PlanOutdatedBy::RowsSent {
+        run: later,
+        rows: 4,
+    };
+    assert_eq!(since, sent);
     assert_eq!(bench.sent(), [4]);
     // It is the user who decides to pay for all rows again.
     let all = RunOptions {
@@ -792,4 +799,129 @@ fn a_column_of_another_type_is_named_with_the_way_out() {
             assert_eq!(work.parquet("out.parquet").column("seen"), ["2"]);
         }
     }
+}
+
+#[test]
+fn a_kept_plan_is_refused_once_the_output_it_continues_is_another() {
+    for mode in ["merge", "append"] {
+        let bench = after_one_run("", &format!("mode = \"{mode}\""), &FOUR[..2]);
+        bench.work.write("rows.csv", rows(&FOUR[1..]));
+        let planned = bench.plan_at("planned");
+        add_row(&bench, "z");
+        let refused = bench.run_at(&planned);
+        let Err(Error::PlanOutdated { since, .. }) = refused else {
+            panic!("{mode}: {refused:?}");
+        };
+        let output = bench.work.path("out.parquet");
+        assert_eq!(since, PlanOutdatedBy::OutputChanged { output }, "{mode}");
+        assert_eq!(bench.sent(), [2], "{mode}");
+        // A plan of now knows that row.
+        let planned = bench.plan_at("again");
+        assert!(bench.run_at(&planned).unwrap().all_succeeded());
+        assert_eq!(bench.sent(), [2, 2], "{mode}");
+        assert!(bench.output().column("id").contains(&"z".to_owned()));
+    }
+}
+
+#[test]
+fn a_kept_plan_is_sent_although_an_earlier_run_was_exported_again() {
+    for mode in ["overwrite", "merge"] {
+        let bench = after_one_run("", &format!("mode = \"{mode}\""), &FOUR[..2]);
+        let first = bench.newest_run();
+        bench.work.write("rows.csv", rows(&FOUR[..3]));
+        let planned = bench.plan_at("planned");
+        bench.clock.advance(std::time::Duration::from_secs(1));
+        export(&bench, &first, false);
+        assert!(bench.run_at(&planned).unwrap().all_succeeded(), "{mode}");
+        assert_eq!(bench.sent(), [2, 1], "{mode}");
+    }
+}
+
+#[test]
+fn a_plan_that_is_kept_writes_an_output_that_is_gone_again() {
+    let bench = after_one_run("", "mode = \"append\"", &FOUR[..3]);
+    std::fs::remove_file(bench.work.path("out.parquet")).unwrap();
+    bench.work.write("rows.csv", rows(&FOUR[2..]));
+    let planned = bench.plan_at("planned");
+    assert_eq!(
+        bench.notices.of("output_gone")[0]["answers"],
+        "written_again"
+    );
+    assert!(bench.run_at(&planned).unwrap().all_succeeded());
+    assert_eq!(bench.sent(), [3, 1]);
+    assert_eq!(bench.output().column("id"), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_warning_says_that_the_answers_of_an_output_that_is_gone_were_removed() {
+    let bench = after_one_run("", "", &FOUR);
+    let first = bench.newest_run();
+    let all = PruneOptions {
+        targets: vec![first.clone()],
+        keep_last: 0,
+        ..PruneOptions::default()
+    };
+    bench.engine().prune(&all).unwrap();
+    assert!(!first.exists());
+    std::fs::remove_file(bench.work.path("out.parquet")).unwrap();
+    assert_eq!(plan(&bench).requests, 4);
+    assert!(bench.run().unwrap().all_succeeded());
+    assert_eq!(bench.sent(), [4, 4]);
+    let gone = bench.notices.of("output_gone");
+    assert_eq!(gone.len(), 2, "the plan and the run: {gone:?}");
+    for gone in gone {
+        assert_eq!(gone["answers"], "removed");
+        assert_eq!(gone["run"], first.to_str().unwrap());
+    }
+}
+
+#[test]
+fn an_export_by_command_replaces_no_rows_that_another_program_added() {
+    for mode in ["merge", "append"] {
+        let bench = after_one_run("", &format!("mode = \"{mode}\""), &FOUR);
+        let run = bench.newest_run();
+        // Nobody has changed the output: it is written again in its place, or where it was.
+        for is_gone in [false, true] {
+            if is_gone {
+                std::fs::remove_file(bench.work.path("out.parquet")).unwrap();
+            }
+            let done = export(&bench, &run, false);
+            assert_eq!(done.set_aside, None, "{mode}");
+            assert_eq!(bench.output().rows(), 4);
+        }
+        add_row(&bench, "z");
+        let aside = export(&bench, &run, false).set_aside.expect("it is aside");
+        assert_eq!(aside.why, WorseOutput::Changed, "{mode}");
+        assert_eq!(bench.output().column("id"), ["a", "b", "c", "d", "z"]);
+        assert_eq!(bench.work.parquet("out.incomplete.parquet").rows(), 4);
+        let replaced = export(&bench, &run, true);
+        assert_eq!(replaced.set_aside, None, "{mode}");
+        assert_eq!(bench.output().rows(), 4);
+    }
+}
+
+fn export(bench: &Bench, run: &Path, replace_output: bool) -> ExportSummary {
+    let options = ReexportOptions {
+        replace_output,
+        ..ReexportOptions::default()
+    };
+    let report = bench.engine().export(run, &options).expect("an export");
+    report.summary.expect("an output")
+}
+
+/// Adds a row to the output as another program would that keeps its metadata.
+fn add_row(bench: &Bench, id: &str) {
+    let table = bench.output().batch;
+    let mut columns = table.slice(0, 1).columns().to_vec();
+    for (name, value) in [("id", id), ("_rm_custom_id", &format!("abcdef-{id}"))] {
+        let at = table.schema().index_of(name).unwrap();
+        let value = arrow::array::StringArray::from(vec![value]);
+        columns[at] = arrow::compute::cast(&value, table.column(at).data_type()).unwrap();
+    }
+    let row = arrow::array::RecordBatch::try_new(table.schema(), columns).unwrap();
+    let longer = arrow::compute::concat_batches(&table.schema(), [&table, &row]).unwrap();
+    let file = std::fs::File::create(bench.work.path("out.parquet")).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, longer.schema(), None).unwrap();
+    writer.write(&longer).unwrap();
+    writer.close().unwrap();
 }

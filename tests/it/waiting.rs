@@ -151,6 +151,43 @@ fn counters_that_show_no_success_settle_an_abandoned_run_without_its_results() {
 }
 
 #[test]
+fn a_start_with_nothing_to_do_settles_an_abandoned_run_if_the_provider_answers() {
+    for (faults, settles) in [
+        ("", true),
+        // The first run fetches the results of its three batches; then nothing is fetched.
+        (
+            "[[calls]]\non = 'results'\nfrom = 4\ndo = 'reset_before'",
+            false,
+        ),
+    ] {
+        let bench = bench("", faults, HOUR);
+        bench.run().expect("it answers all rows");
+        let looks = bench.calls(ApiCall::Retrieve);
+        let source = bench.work.path("rows.csv");
+        let (first, time) = (
+            std::fs::read(&source).unwrap(),
+            std::fs::metadata(&source).unwrap().modified().unwrap(),
+        );
+        bench.work.write("rows.csv", rows(22));
+        bench.submit().expect("one row is sent");
+        let offline = bench.engine_at(dead_address());
+        offline.cancel(&bench.newest_run(), &ABANDON).unwrap();
+        assert!(held(&bench) > Money::ZERO);
+        // The source is again what it was.
+        std::fs::write(&source, first).unwrap();
+        let file = std::fs::File::options().append(true).open(&source).unwrap();
+        file.set_modified(time).unwrap();
+        bench.clock.advance(2 * HOUR);
+        bench.run().expect("there is nothing to do");
+        assert_eq!(bench.notices.of("nothing_to_do").len(), 1);
+        assert!(bench.calls(ApiCall::Retrieve) > looks);
+        assert_eq!(held(&bench) == Money::ZERO, settles, "{faults}");
+        let state = states(&bench).pop().unwrap();
+        assert_eq!(state == EntryState::Billed, settles, "{faults}");
+    }
+}
+
+#[test]
 fn a_patience_ends_a_command_that_reaches_nobody_and_the_same_command_resumes() {
     let ten = Duration::from_secs(10);
     for job in ["", "patience_seconds = 10\n"] {

@@ -1,6 +1,8 @@
 //! Sentences about a run as a whole: resumed, planned again, retried, nothing to do.
 
-use rowmill::engine::{NotStarted, Notice, OutputChange, RetryCost};
+use std::path::Path;
+
+use rowmill::engine::{LostAnswers, NotStarted, Notice, OutputChange, RetryCost};
 
 use crate::cli::format::{bytes, duration, plural, usd};
 
@@ -80,22 +82,8 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
         Notice::OutputGone {
             output,
             run,
-            is_restored,
-        } => vec![if *is_restored {
-            format!(
-                "the output {} is gone; it is written again from the answers of the run {}, and \
-                 they are reused",
-                output.display(),
-                run.display()
-            )
-        } else {
-            format!(
-                "the output {} is gone: this plan counts all rows. A run first writes it again from \
-                 the answers of the run {}, and reuses them",
-                output.display(),
-                run.display()
-            )
-        }],
+            answers,
+        } => vec![output_gone(output, run, *answers)],
         Notice::ResultsFetchedAgain { reason } => {
             vec![format!(
                 "{reason}: fetching them again, which costs nothing"
@@ -143,6 +131,24 @@ pub(crate) fn notice(notice: &Notice<'_>) -> Vec<String> {
     }
 }
 
+/// The output of a job is gone.
+fn output_gone(output: &Path, run: &Path, answers: LostAnswers) -> String {
+    let (output, run) = (output.display(), run.display());
+    match answers {
+        LostAnswers::WrittenAgain => format!(
+            "the output {output} is gone; it is written again from the saved answers of the run {run}"
+        ),
+        LostAnswers::Removed => format!(
+            "the output {output} is gone, and the run {run} that wrote it was removed: its answers \
+             cannot be reused"
+        ),
+        _ => format!(
+            "the output {output} is gone: this plan counts all rows. A run first writes it again from \
+             the saved answers of the run {run}, and reuses them"
+        ),
+    }
+}
+
 /// Why a command did nothing.
 pub(crate) fn not_started(why: &NotStarted) -> String {
     match why {
@@ -166,7 +172,7 @@ pub(crate) fn not_started(why: &NotStarted) -> String {
 }
 
 /// A finished run that has nothing to do has rows that did not succeed.
-pub(crate) fn failed_rows(run: &std::path::Path, failed: u64) -> String {
+pub(crate) fn failed_rows(run: &Path, failed: u64) -> String {
     format!(
         "{} of it did not succeed; see `rowmill status {}` and the output",
         plural(failed, "row", "rows"),

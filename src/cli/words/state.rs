@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rowmill::engine::{Error, OldState, OutputTaken, StateNote, TakenBecause};
+use rowmill::engine::{Error, OldState, OutputTaken, PlanOutdatedBy, StateNote, TakenBecause};
 
 use crate::cli::layout::shown_to;
 
@@ -36,9 +36,16 @@ pub(crate) fn details(error: &Error) -> Vec<String> {
             format!("the run is {}", path(run)),
             "nothing was sent".to_owned(),
         ],
-        Error::PlanOutdated { .. } => {
-            vec!["rows that both have would be paid twice; nothing was sent".to_owned()]
-        }
+        Error::PlanOutdated { since, .. } => vec![
+            match since {
+                PlanOutdatedBy::OutputChanged { .. } => {
+                    "the run continues that output as it was: its result would not fit there"
+                }
+                _ => "rows that both have would be paid twice",
+            }
+            .to_owned(),
+            "nothing was sent".to_owned(),
+        ],
         Error::LedgerLost { state, .. } => vec![
             format!("the state {} has runs that sent batches", path(state)),
             "nothing was sent by this command".to_owned(),
@@ -82,8 +89,8 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
             quoted(run)
         ),
         Error::PlanOutdated { .. } => {
-            "plan the job again, which reuses the answers of that run; or \
-            add `--no-reuse` to send all rows of this plan"
+            "plan the job again, or start it by its job file: the answers that exist are reused; \
+             `--no-reuse` sends all rows of this plan all the same"
                 .to_owned()
         }
         Error::LedgerLost { state, .. } => format!(

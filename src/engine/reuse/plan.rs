@@ -68,6 +68,14 @@ pub(crate) struct ReusePlan {
     pub(crate) classes: RowClasses,
 }
 
+impl ReusePlan {
+    /// Whether the output is merged or appended to, so that rows may stay in it which the run does
+    /// not have.
+    pub(crate) fn continues(&self) -> bool {
+        self.mode != OutputMode::Overwrite
+    }
+}
+
 /// The output that a run continues, as it was when the run was planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BaseOutput {

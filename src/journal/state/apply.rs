@@ -152,10 +152,13 @@ impl State {
                 path,
                 rows,
                 by_status,
+                hash,
             } => {
                 self.record_export(ExportRecord {
                     at,
+                    since: at,
                     path: Some(path.clone()),
+                    hash: hash.clone(),
                     rows: *rows,
                     by_status: by_status.clone(),
                 });
@@ -164,7 +167,9 @@ impl State {
             Event::HeldBack { rows, by_status } => {
                 self.record_export(ExportRecord {
                     at,
+                    since: at,
                     path: None,
+                    hash: None,
                     rows: *rows,
                     by_status: by_status.clone(),
                 });
@@ -435,7 +440,10 @@ impl State {
         }
     }
 
-    fn record_export(&mut self, export: ExportRecord) {
+    fn record_export(&mut self, mut export: ExportRecord) {
+        if let Some(earlier) = self.export.as_ref().filter(|_| self.is_export_current) {
+            export.since = earlier.since;
+        }
         self.export = Some(export);
         self.is_export_current = true;
     }

@@ -104,8 +104,12 @@ impl fmt::Display for Stage {
 pub struct ExportRecord {
     /// When.
     pub at: Timestamp,
+    /// When the same answers were exported, or held back, first.
+    pub since: Timestamp,
     /// The output; `None` where it was held back.
     pub path: Option<PathBuf>,
+    /// blake3 of the output, in hex, where it was recorded.
+    pub hash: Option<String>,
     /// Rows.
     pub rows: u64,
     /// Rows by status.

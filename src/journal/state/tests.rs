@@ -146,6 +146,7 @@ fn event(kind: &str, batch: u32, id: u32) -> Event {
             path: "out".into(),
             rows: 15,
             by_status: BTreeMap::new(),
+            hash: None,
         },
         "held_back" => Event::HeldBack {
             rows: 15,
