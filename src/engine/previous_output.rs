@@ -7,7 +7,7 @@
 //! | the run | replaces |
 //! |---|---|
 //! | all rows succeeded, or as many as `output.min_success` asks for | whatever exists there |
-//! | it wrote what exists there | that |
+//! | it wrote what exists there | that; where it continues an output, only if no rows were added since |
 //! | on a simulator | what is simulated too |
 //! | canceled, or some batches were not sent | an output in which no more rows succeeded, and no larger share of them |
 //! | no row succeeded | an output in which none did either |
@@ -67,7 +67,8 @@ pub(super) fn place(
     path: &Path,
     spec: &OutputSpec,
 ) -> (PathBuf, Option<SetAside>) {
-    let is_free = run.replaces_output() || is_own(run, path);
+    let is_own = || is_own(run, path) && !has_gained_rows(run, summary, path, spec);
+    let is_free = run.replaces_output() || is_own();
     let worse = || {
         if is_not_the_base(run, path) {
             return Some(WorseOutput::Changed);
@@ -95,6 +96,20 @@ pub(super) fn place(
             )
         }
     }
+}
+
+/// Whether an output that a run continues has more rows than the run writes: another program has
+/// added them.
+fn has_gained_rows(run: &Run, summary: &ExportSummary, path: &Path, spec: &OutputSpec) -> bool {
+    let continues = run
+        .reuse()
+        .is_some_and(|plan| plan.mode != OutputMode::Overwrite);
+    let rows = || {
+        look(path, spec)
+            .and_then(|found| found.share)
+            .map(|share| share.of)
+    };
+    continues && rows().is_some_and(|rows| rows > summary.totals.rows + summary.kept.rows)
 }
 
 /// Whether a run continues an output, and another one exists there by now: its rows would be lost.

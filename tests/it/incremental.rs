@@ -590,6 +590,24 @@ fn a_later_export_of_an_earlier_run_takes_no_row_away() {
 }
 
 #[test]
+fn an_export_by_hand_keeps_rows_that_another_program_has_added() {
+    let bench = after_one_run("", "mode = \"append\"", &FOUR[..2]);
+    let longer = after_one_run("", "mode = \"append\"", &FOUR);
+    let output = bench.work.path("out.parquet");
+    std::fs::copy(longer.work.path("out.parquet"), &output).unwrap();
+    let mut options = rowmill::engine::ReexportOptions::default();
+    let run = bench.newest_run();
+    let report = bench.engine().export(&run, &options).unwrap();
+    let aside = report.summary.unwrap().set_aside.expect("it is set aside");
+    assert_eq!(aside.why, rowmill::engine::WorseOutput::Changed);
+    assert_eq!(bench.output().rows(), 4);
+    options.replace_output = true;
+    let report = bench.engine().export(&run, &options).unwrap();
+    assert!(report.summary.unwrap().set_aside.is_none());
+    assert_eq!(bench.output().rows(), 2);
+}
+
+#[test]
 fn answers_that_are_in_no_output_are_paid_once() {
     // All rows but one fail the threshold: the output is held back, and the source changes.
     let work = work("", "mode = \"merge\"\nmin_success = 1.0");

@@ -12,7 +12,7 @@
 //! There are so many buckets that each has 8 to 16 entries, as long as hashes differ: a search reads one bucket and the entries
 //! beside each other that follow, and not a path of a binary search through all of them.
 //!
-//! **Memory:** 14 bytes a row, and up to one for the buckets, whatever the rows hold.
+//! **Memory:** 14 bytes a row, and half of one for the buckets, whatever the rows hold.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
