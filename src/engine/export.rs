@@ -153,17 +153,18 @@ pub(super) fn export(
         &summary.totals.bill.total().total().to_string(),
     );
     let (place, set_aside) = previous_output::place(run, &summary, &path, &spec);
-    let written = writer.finish_as(&place)?;
+    let written = writer.finish_as(&place)?.path;
+    let (written, set_aside) = previous_output::without_copy(written, set_aside)?;
     let continues = run.reuse().is_some_and(|plan| plan.continues());
-    let hash = continues.then(|| hash_of(&written.path)).transpose()?;
+    let hash = continues.then(|| hash_of(&written)).transpose()?;
     if run.plan().narrowed || set_aside.is_some() {
-        reuse::keep_answers(run, &written.path)?;
+        reuse::keep_answers(run, &written)?;
     }
-    (summary.path, summary.set_aside) = (Some(written.path.clone()), set_aside);
+    (summary.path, summary.set_aside) = (Some(written.clone()), set_aside);
     run.record(
         now,
         Event::Exported {
-            path: written.path,
+            path: written,
             rows: summary.totals.rows,
             by_status: summary.totals.statuses.clone(),
             hash: hash.map(|(_, hash)| hash),

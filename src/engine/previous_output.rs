@@ -7,7 +7,7 @@
 //! | the run | replaces |
 //! |---|---|
 //! | all rows succeeded, or as many as `output.min_success` asks for | whatever exists there |
-//! | it wrote what exists there | that; where it continues an output, only if no rows were added since |
+//! | it wrote what exists there | that; where it continues an output, only if its contents are still the same |
 //! | on a simulator | what is simulated too |
 //! | canceled, or some batches were not sent | an output in which no more rows succeeded, and no larger share of them |
 //! | no row succeeded | an output in which none did either |
@@ -25,11 +25,11 @@ use crate::journal;
 use crate::outcome::Status;
 use crate::output::{self, OutputSpec};
 
-use super::Run;
 use super::export_options::{INCOMPLETE, SIMULATED};
 use super::export_summary::ExportSummary;
 use super::reuse::{self, hash_of};
 use super::state_files::is_same_place;
+use super::{Error, Run};
 
 /// An output that was written beside its place, because something better exists there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,8 +67,7 @@ pub(super) fn place(
     path: &Path,
     spec: &OutputSpec,
 ) -> (PathBuf, Option<SetAside>) {
-    let is_own = || is_own(run, path) && !has_gained_rows(run, summary, path, spec);
-    let is_free = run.replaces_output() || is_own();
+    let is_free = run.replaces_output() || is_own(run, path);
     let worse = || {
         if is_not_the_base(run, path) {
             return Some(WorseOutput::Changed);
@@ -98,18 +97,29 @@ pub(super) fn place(
     }
 }
 
-/// Whether an output that a run continues has more rows than the run writes: another program has
-/// added them.
-fn has_gained_rows(run: &Run, summary: &ExportSummary, path: &Path, spec: &OutputSpec) -> bool {
-    let continues = run
-        .reuse()
-        .is_some_and(|plan| plan.mode != OutputMode::Overwrite);
-    let rows = || {
-        look(path, spec)
-            .and_then(|found| found.share)
-            .map(|share| share.of)
-    };
-    continues && rows().is_some_and(|rows| rows > summary.totals.rows + summary.kept.rows)
+/// Where an output was written in the end. One that was set aside because another file is at its
+/// place, and is the same, is not: a process that ended before it recorded its export left it there.
+///
+/// # Errors
+/// [`Error::File`].
+pub(super) fn without_copy(
+    written: PathBuf,
+    set_aside: Option<SetAside>,
+) -> Result<(PathBuf, Option<SetAside>), Error> {
+    match set_aside {
+        Some(aside)
+            if aside.why == WorseOutput::Changed
+                && hash_of(&written)? == hash_of(&aside.instead_of)? =>
+        {
+            std::fs::remove_file(&written).map_err(|source| Error::File {
+                doing: "remove",
+                path: written,
+                source,
+            })?;
+            Ok((aside.instead_of, None))
+        }
+        set_aside => Ok((written, set_aside)),
+    }
 }
 
 /// Whether a run continues an output, and another one exists there by now: its rows would be lost.

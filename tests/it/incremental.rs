@@ -497,6 +497,9 @@ fn resumes_a_merge_after_a_crash_at_any_act() {
             ["a", "e", "b", "c", "d"],
             "crash at {n}"
         );
+        // The output is in its place, also if the process ended before it recorded that.
+        let beside = bench.work.path("out.incomplete.parquet");
+        assert!(!beside.exists(), "crash at {n}");
     }
 }
 
