@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::cost::Money;
 use crate::job::JobFile;
-use crate::journal::{self, AbandonReason, Journal, RunDir, RunNote};
+use crate::journal::{self, AbandonReason, RunNote};
 
 use super::budget_report::{Spending, uses_before_a_run};
 use super::compile::CompiledJob;
@@ -72,7 +72,7 @@ impl Engine {
         }
         let compiled = self.compile(&file)?;
         let report = match &options.out {
-            None => self.dry_run(&file, &compiled, options, simulated, connection.as_ref())?,
+            None => self.dry_run(&file, &compiled, options, connection.as_ref())?,
             Some(folder) => {
                 let origin = self.origin(options.simulate)?;
                 let run_options = RunOptions {
@@ -106,7 +106,6 @@ impl Engine {
         file: &JobFile,
         compiled: &CompiledJob,
         options: &PlanOptions,
-        simulated: bool,
         connection: Option<&Connection>,
     ) -> Result<PlanReport, Error> {
         let observer = &self.step_observer();
@@ -124,15 +123,9 @@ impl Engine {
         if !options.no_reuse
             && let Some(lost) = self.lost_output(file, options.simulate, rules.simulated)
         {
-            self.observer.notice(Notice::OutputGone {
-                output: &lost.output,
-                run: &lost.writer,
-                answers: match lost.has_writer {
-                    true => LostAnswers::LeftToARun,
-                    false => LostAnswers::Removed,
-                },
-            });
+            self.observer.notice(lost.notice(LostAnswers::LeftToARun));
         }
+        let simulated = rules.simulated.unwrap_or(false);
         let inputs = PlanInputs::new(&rules, state, options.calibrate, observer)?;
         if let Some(spec) = options.sample {
             let report = inputs.plan_by_sample(file, compiled, self.format(), spec, observer)?;
@@ -408,8 +401,7 @@ impl Engine {
         let runs = self.state.of_job_named(&file.job.head.name);
         let output = absolute(&file.resolve(&file.job.output.path));
         let wrote_it = |folder: &Path| {
-            let (dir, plan, _) = RunDir::open(folder).ok()?;
-            let state = Journal::read(&dir.journal(), &plan).ok()?.state;
+            let (_, state) = journal::read_run(folder).ok()?;
             Some(state.export()?.0.path.as_deref() == Some(output.as_path()))
         };
         if !newest.finished || wrote_it(&newest.path) != Some(true) {

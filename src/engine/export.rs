@@ -155,7 +155,7 @@ pub(super) fn export(
     let (place, set_aside) = previous_output::place(run, &summary, &path, &spec);
     let written = writer.finish_as(&place)?.path;
     let (written, set_aside) = previous_output::without_copy(written, set_aside)?;
-    let continues = run.reuse().is_some_and(|plan| plan.continues());
+    let continues = run.reuse().is_some_and(|plan| plan.mode.continues());
     let hash = continues.then(|| hash_of(&written)).transpose()?;
     if run.plan().narrowed || set_aside.is_some() {
         reuse::keep_answers(run, &written)?;

@@ -101,9 +101,18 @@ fn marked(plan: &Plan, output: OutputSpec) -> OutputSpec {
 /// Where a run is written whose job names an output: a trial never stands in for it. One that is
 /// simulated and narrowed is first of all simulated.
 fn place(plan: &Plan, output: &Path) -> PathBuf {
-    match plan {
-        plan if plan.is_in_process() => output::beside(output, SIMULATED),
-        plan if plan.narrowed => output::beside(output, TRIAL),
-        _ => output.to_path_buf(),
+    if plan.narrowed && !plan.is_in_process() {
+        output::beside(output, TRIAL)
+    } else {
+        full_place(output, plan.is_in_process())
+    }
+}
+
+/// The same for a run of all rows.
+pub(super) fn full_place(output: &Path, in_process: bool) -> PathBuf {
+    if in_process {
+        output::beside(output, SIMULATED)
+    } else {
+        output.to_path_buf()
     }
 }

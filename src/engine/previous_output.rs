@@ -124,7 +124,7 @@ pub(super) fn without_copy(
 
 /// Whether a run continues an output, and another one exists there by now: its rows would be lost.
 pub(super) fn is_not_the_base(run: &Run, path: &Path) -> bool {
-    let Some(plan) = run.reuse().filter(|plan| plan.continues()) else {
+    let Some(plan) = run.reuse().filter(|plan| plan.mode.continues()) else {
         return false;
     };
     match &plan.base {

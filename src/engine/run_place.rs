@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::journal::{self, Journal, Plan, RunDir};
+use crate::journal::{self, Plan, RunDir};
 use crate::ledger::{self, BudgetSpec};
 
 use super::Error;
@@ -138,9 +138,8 @@ impl RunPlace {
         };
         // What cannot be read may have sent something.
         let has_sent = |folder: &Path| {
-            let (dir, plan, _) = RunDir::open(folder).ok()?;
-            let journal = Journal::read(&dir.journal(), &plan).ok()?;
-            Some(!plan.is_in_process() && !journal.state.has_sent_nothing())
+            let (plan, state) = journal::read_run(folder).ok()?;
+            Some(!plan.is_in_process() && !state.has_sent_nothing())
         };
         Ok(runs.iter().any(|run| has_sent(&run.path).unwrap_or(true)))
     }

@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use crate::job::JobFile;
 use crate::journal::{self, AbandonReason, Plan};
-use crate::output::{self, OutputMode};
+use crate::output::OutputMode;
 use crate::request::custom_id::Nonce;
 use crate::template::prompt::uploads::Uploads;
 
 use super::compile::CompiledJob;
 use super::connect::{ApiOptions, Connection};
-use super::export_options::SIMULATED;
+use super::export_options::full_place;
 use super::finished::{self, Finished};
 use super::kept_job::absolute;
 use super::new_run::NewRun;
@@ -73,6 +73,21 @@ pub(super) struct LostOutput {
     pub(super) writer: PathBuf,
     /// Whether that run is still there.
     pub(super) has_writer: bool,
+}
+
+impl LostOutput {
+    /// That it is gone, and what becomes of its answers where the run that wrote it is there.
+    pub(super) fn notice(&self, answers: LostAnswers) -> Notice<'_> {
+        Notice::OutputGone {
+            output: &self.output,
+            run: &self.writer,
+            answers: if self.has_writer {
+                answers
+            } else {
+                LostAnswers::Removed
+            },
+        }
+    }
 }
 
 /// Whether an unfinished run of a job that has changed is ended, so that the changed job can be
@@ -181,7 +196,7 @@ impl Engine {
         let mut alike = finished;
         // A merge sends rows without an answer again, whether or not anything else has changed.
         let sends_failed = file.job.output.mode == OutputMode::Merge;
-        let continues = file.job.output.mode != OutputMode::Overwrite && !options.rows.narrows();
+        let continues = file.job.output.mode.continues() && !options.rows.narrows();
         alike.retain(|finished| {
             finished.has_files_of(&compiled)
                 && !(sends_failed && finished.failed > 0)
@@ -295,20 +310,13 @@ impl Engine {
         options: &RunOptions,
         simulated: bool,
     ) -> Result<(), Error> {
-        if options.no_reuse && file.job.output.mode == OutputMode::Overwrite {
+        if options.no_reuse && !file.job.output.mode.continues() {
             return Ok(());
         }
         let Some(lost) = self.lost_output(file, options.simulate, Some(simulated)) else {
             return Ok(());
         };
-        self.observer.notice(Notice::OutputGone {
-            output: &lost.output,
-            run: &lost.writer,
-            answers: match lost.has_writer {
-                true => LostAnswers::WrittenAgain,
-                false => LostAnswers::Removed,
-            },
-        });
+        self.observer.notice(lost.notice(LostAnswers::WrittenAgain));
         if lost.has_writer {
             let mut run = self.open_offline(&lost.writer, None)?;
             self.export_opened(&mut run)?;
@@ -324,11 +332,7 @@ impl Engine {
         in_process: bool,
         simulated: Option<bool>,
     ) -> Option<LostOutput> {
-        let output = absolute(&file.resolve(&file.job.output.path));
-        let output = match in_process {
-            true => output::beside(&output, SIMULATED),
-            false => output,
-        };
+        let output = full_place(&absolute(&file.resolve(&file.job.output.path)), in_process);
         if output.exists() {
             return None;
         }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::job::JobFile;
-use crate::journal::{self, Journal, Owner, Plan, RunDir};
+use crate::journal::{self, Owner, Plan};
 use crate::ledger::Ledger;
 
 use super::kept_job::absolute;
@@ -440,8 +440,7 @@ impl Engine {
 /// Requests that a run sent whose answers were in no output yet when another one was planned; `None`
 /// where there are none. A run that cannot be read has none.
 fn sent_since(run: &Path, planned: &Plan) -> Option<u64> {
-    let (dir, plan, _) = RunDir::open(run).ok()?;
-    let state = Journal::read(&dir.journal(), &plan).ok()?.state;
+    let (plan, state) = journal::read_run(run).ok()?;
     if plan.origin != planned.origin || state.abandoned().is_some() {
         return None;
     }
@@ -464,12 +463,8 @@ fn newest_run(runs: &Path) -> Option<(PathBuf, Timestamp)> {
     let names = std::fs::read_dir(runs).ok()?.flatten();
     let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let newest = runs.join(names.filter(|name| is_run_id(name)).max()?);
-    let (dir, plan, _) = RunDir::open(&newest).ok()?;
-    let journal = Journal::read(&dir.journal(), &plan).ok()?;
-    Some((
-        newest,
-        journal.state.last_event_at().unwrap_or(plan.created_at),
-    ))
+    let (plan, state) = journal::read_run(&newest).ok()?;
+    Some((newest, state.last_event_at().unwrap_or(plan.created_at)))
 }
 
 impl Claim<'_> {

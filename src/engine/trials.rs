@@ -14,7 +14,7 @@ use arrow::datatypes::DataType;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::journal::{self, Journal, Plan, PrunedRun, RunDir, State, WrittenFile, pruned_runs};
+use crate::journal::{self, Plan, PrunedRun, State, WrittenFile, pruned_runs};
 use crate::output;
 
 use super::Error;
@@ -111,8 +111,7 @@ pub(super) fn is_trial(plan: &Plan, state: &State) -> bool {
 
 fn claims_in(state: &Path) -> Result<Vec<Claim>, Error> {
     let of_run = |folder: PathBuf| {
-        let (dir, plan, _) = RunDir::open(&folder).ok()?;
-        let state = Journal::read(&dir.journal(), &plan).ok()?.state;
+        let (plan, state) = journal::read_run(&folder).ok()?;
         Some(Claim {
             folder: Some(folder),
             nonce: plan.nonce.as_str().to_owned(),

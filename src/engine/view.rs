@@ -209,8 +209,7 @@ pub fn view(folder: &Path, now: Timestamp) -> Result<(RunView, Vec<RunNote>), Er
 /// read.
 #[must_use]
 pub fn create_calls(folder: &Path) -> Option<u64> {
-    let (dir, plan, _) = RunDir::open(folder).ok()?;
-    let state = Journal::read(&dir.journal(), &plan).ok()?.state;
+    let (_, state) = crate::journal::read_run(folder).ok()?;
     Some(state.create_calls())
 }
 

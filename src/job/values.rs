@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::{CanarySpec, Error, Job};
-use crate::output::OutputMode;
 
 /// Checks values that have the right type and may be out of range.
 pub(super) fn check(path: &Path, job: &Job) -> Result<(), Error> {
@@ -46,7 +45,7 @@ pub(super) fn check(path: &Path, job: &Job) -> Result<(), Error> {
             "must be at least 1: a batch that was just created may not be listed yet",
         );
     }
-    if job.output.mode != OutputMode::Overwrite && job.key.columns.is_empty() {
+    if job.output.mode.continues() && job.key.columns.is_empty() {
         return wrong(
             "output.mode",
             "compares rows by their key: set `key.columns`, since the number of a row changes with \

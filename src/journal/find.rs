@@ -104,8 +104,7 @@ pub struct LastWriter {
 #[must_use]
 pub fn writer_of(runs: &Path, output: &Path) -> Option<LastWriter> {
     let wrote = |folder: PathBuf| {
-        let (run, plan, _) = RunDir::open(&folder).ok()?;
-        let state = Journal::read(&run.journal(), &plan).ok()?.state;
+        let (plan, state) = read_run(&folder).ok()?;
         let (export, _) = state.export()?;
         let writer = LastWriter {
             run: plan.run,
@@ -132,6 +131,16 @@ pub fn writer_of(runs: &Path, output: &Path) -> Option<LastWriter> {
         .chain(removed)
         .max_by_key(|(at, _)| *at)
         .map(|(_, writer)| writer)
+}
+
+/// The plan of a run, and what its journal says.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn read_run(folder: &Path) -> Result<(Plan, State), Error> {
+    let (run, plan, _) = RunDir::open(folder)?;
+    let state = Journal::read(&run.journal(), &plan)?.state;
+    Ok((plan, state))
 }
 
 /// Where a run stands; `None` if that cannot be read.

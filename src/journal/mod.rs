@@ -43,8 +43,8 @@ use std::path::PathBuf;
 pub use checkpoint::{CanaryLimits, Checkpoint, CheckpointKind, Verdict};
 pub use event::{Event, JournalEntry};
 pub use find::{
-    LastWriter, RunSummary, all_runs, job_folders, runs_in, runs_of, stage_of, unfinished,
-    writer_of,
+    LastWriter, RunSummary, all_runs, job_folders, read_run, runs_in, runs_of, stage_of,
+    unfinished, writer_of,
 };
 pub use lock::{Lock, Owner};
 pub use log::{Journal, JournalHistory, LineFault};

@@ -212,6 +212,15 @@ pub enum OutputMode {
     Merge,
 }
 
+impl OutputMode {
+    /// Whether the output is merged or appended to, so that rows may stay in it which a run does
+    /// not have.
+    #[must_use]
+    pub fn continues(self) -> bool {
+        self != OutputMode::Overwrite
+    }
+}
+
 /// What happens to rows of an output whose key the source no longer has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -598,15 +598,13 @@ fn an_export_by_hand_keeps_rows_that_another_program_has_added() {
     let longer = after_one_run("", "mode = \"append\"", &FOUR);
     let output = bench.work.path("out.parquet");
     std::fs::copy(longer.work.path("out.parquet"), &output).unwrap();
-    let mut options = rowmill::engine::ReexportOptions::default();
     let run = bench.newest_run();
-    let report = bench.engine().export(&run, &options).unwrap();
-    let aside = report.summary.unwrap().set_aside.expect("it is set aside");
-    assert_eq!(aside.why, rowmill::engine::WorseOutput::Changed);
+    let aside = export(&bench, &run, false)
+        .set_aside
+        .expect("it is set aside");
+    assert_eq!(aside.why, WorseOutput::Changed);
     assert_eq!(bench.output().rows(), 4);
-    options.replace_output = true;
-    let report = bench.engine().export(&run, &options).unwrap();
-    assert!(report.summary.unwrap().set_aside.is_none());
+    assert!(export(&bench, &run, true).set_aside.is_none());
     assert_eq!(bench.output().rows(), 2);
 }
 

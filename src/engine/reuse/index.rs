@@ -9,8 +9,8 @@
 //! one in ten thousand million, and a row that is taken is compared by its whole hash once more
 //! when it is written.
 //!
-//! There are so many buckets that each has 8 to 16 entries, as long as hashes differ: a search reads one bucket and the entries
-//! beside each other that follow, and not a path of a binary search through all of them.
+//! The number of buckets grows with that of the entries: a bucket has about 8 to 16 of them, unless
+//! hashes repeat. A search reads one bucket and its entries, which are beside each other in memory.
 //!
 //! **Memory:** 14 bytes a row, and half of one for the buckets, whatever the rows hold.
 

@@ -41,7 +41,7 @@ use self::earlier::{EarlierOutput, is_answered};
 use self::index::{Index, IndexBuilder, Marks, ShortHash, short};
 use super::Error;
 use super::compile::CompiledJob;
-use super::export_options::{SIMULATED, TRIAL};
+use super::export_options::{TRIAL, full_place};
 use super::fingerprint::hashed_files;
 use super::state_files::is_same_place;
 
@@ -207,11 +207,7 @@ impl ReuseRules<'_> {
 
     /// Opens the output that rows are compared with.
     fn open_base(&self, reuse: &mut Reuse) -> Result<(), Error> {
-        let path = if self.in_process {
-            output::beside(&self.compiled.output_path, SIMULATED)
-        } else {
-            self.compiled.output_path.clone()
-        };
+        let path = full_place(&self.compiled.output_path, self.in_process);
         if !path.exists() {
             return Ok(());
         }
@@ -219,7 +215,7 @@ impl ReuseRules<'_> {
         let opened = self.open_file(&path, format);
         match opened {
             Ok(base) => {
-                if reuse.mode != OutputMode::Overwrite {
+                if reuse.mode.continues() {
                     self.check_continues(&base, reuse)?;
                 }
                 reuse.files.push(base);
@@ -231,7 +227,7 @@ impl ReuseRules<'_> {
                 reuse.not_reused.push((path, NotReused::Simulated));
                 Ok(())
             }
-            Err(why) if reuse.mode == OutputMode::Overwrite => {
+            Err(why) if !reuse.mode.continues() => {
                 reuse.not_reused.push((path, why));
                 Ok(())
             }
@@ -464,7 +460,7 @@ impl Reuse {
     /// Refuses an output that has a key twice, where rows are found in it by key.
     fn check_keys(&self) -> Result<(), Error> {
         match self.keys.repeated() {
-            Some((rows, first)) if self.mode != OutputMode::Overwrite => {
+            Some((rows, first)) if self.mode.continues() => {
                 Err(Error::CannotContinue(Box::new(CannotContinue {
                     path: self.files[0].path.clone(),
                     mode: self.mode,

@@ -68,14 +68,6 @@ pub(crate) struct ReusePlan {
     pub(crate) classes: RowClasses,
 }
 
-impl ReusePlan {
-    /// Whether the output is merged or appended to, so that rows may stay in it which the run does
-    /// not have.
-    pub(crate) fn continues(&self) -> bool {
-        self.mode != OutputMode::Overwrite
-    }
-}
-
 /// The output that a run continues, as it was when the run was planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BaseOutput {
@@ -145,7 +137,7 @@ pub(crate) fn keep(
     } else {
         Vec::new()
     };
-    let continues = reuse.mode != OutputMode::Overwrite;
+    let continues = reuse.mode.continues();
     let keeps_base = reuse.skips_known_keys() || !removed.is_empty();
     let is_used = |file: usize| uses.of(file).is_some() || (file == 0 && keeps_base);
     if !continues && !(0..reuse.files.len()).any(is_used) {
